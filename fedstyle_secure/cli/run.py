@@ -1,0 +1,75 @@
+"""`fedstyle-secure run`: train on a folder of artworks, as a policy promises.
+
+Flows in: a policy file and a folder of artworks. Flows out: a run folder, and the result on stdout.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fedstyle_secure.artworks.folder import read_artworks
+from fedstyle_secure.cli.console import json_option, print_json, print_result, quiet_option, talk
+from fedstyle_secure.cli.narrator import Narrator
+from fedstyle_secure.cli.page import render_page
+from fedstyle_secure.cli.summary import summary
+from fedstyle_secure.federation.style_run import run_style_federation
+from fedstyle_secure.policy import load_policy
+
+__all__ = ["run"]
+
+
+@click.command()
+@click.argument("policy", type=click.Path(path_type=Path))
+@click.option(
+    "--artworks",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder that holds one folder for each artist.",
+)
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Folder of the run: absent or empty."
+)
+@click.option(
+    "--evaluate",
+    "with_evaluation",
+    is_flag=True,
+    help="Hold 30 % of the works out and measure retrieval on them; the guarantee does not cover those works.",
+)
+@click.option("--resume", is_flag=True, help="Continue the run in --out where it stopped.")
+@json_option
+@quiet_option
+def run(policy: Path, artworks: Path, out: Path, with_evaluation: bool, resume: bool, as_json: bool) -> None:
+    """Train on a folder of artworks, as the file POLICY promises.
+
+    Writes the run to --out: the released state, a style index for `search`, and a page, report.html.
+    """
+    voice = talk()
+    promised = load_policy(policy)
+    collection = read_artworks(
+        artworks,
+        minimum_per_artist=promised.artworks.minimum_per_artist,
+        maximum_per_artist=promised.artworks.maximum_per_artist,
+        minimum_artists=promised.federation.cohort.minimum,
+    )
+    for notice in collection.notices:
+        voice.warn(f"{'/'.join(filter(None, (notice.artist, notice.file)))}: {notice.message} {notice.fix}")
+    finished = run_style_federation(
+        promised,
+        collection,
+        out,
+        policy_text=policy.read_text(encoding="utf-8"),
+        with_evaluation=with_evaluation,
+        resume=resume,
+        observer=Narrator(voice),
+    )
+    title = f"Style run: {artworks.resolve().name}"
+    page = render_page(finished.result, title=title, searches=(), pictures_of_artworks=False)
+    finished.folder.write_text("report.html", page)
+    if as_json:
+        print_json(finished.result)
+    else:
+        print_result(summary(finished.result))
+        voice.say(f"\nThe page of this run:  {out / 'report.html'}")
+        voice.say(f"Search it:             fedstyle-secure search {out} IMAGE")

@@ -1,0 +1,159 @@
+"""The public constants of a run, derived from the policy and the roster alone.
+
+Flows in: the policy and the names of the artists. Flows out: the list of exchanges, the noise of each, the sizes and value
+ranges of the secure sums. Never seen here: an artwork, a feature, or how many works anybody has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fedstyle_secure.errors import ArtworkError, ErrorCode
+from fedstyle_secure.policy import Policy
+from fedstyle_secure.privacy.plan import BudgetPlan, PlannedRelease, plan_budget
+from fedstyle_secure.secure_aggregation.encoding import SumSettings
+
+__all__ = ["Exchange", "RunPlan", "Stage", "plan_run"]
+
+# The share of `represent` that the first prototypes (the anchors of training) take; the rest goes to the last ones.
+_ANCHOR_SHARE_OF_REPRESENT = 1 / 3
+
+# Noise further out than this many standard deviations is clamped by the encoding. Clamping happens after the noise, so it
+# is post-processing and costs no privacy; at 8 standard deviations it is also never seen (probability 1e-15 a value).
+_NOISE_TAIL_STANDARD_DEVIATIONS = 8.0
+
+
+class Stage(StrEnum):
+    """What an exchange is for."""
+
+    CENTRE = "centre"
+    ANCHORS = "anchors"
+    TRAIN = "train"
+    REPRESENT = "represent"
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One secure sum: every artist releases one vector, everybody opens the sum.
+
+    Attributes:
+        stage: what the vectors mean.
+        round_number: 0 for the stages that happen once, 1 to `rounds` for training.
+    """
+
+    stage: Stage
+    round_number: int = 0
+
+    @property
+    def label(self) -> str:
+        """Name of the exchange in files and records, unique in a run."""
+        return f"{self.stage}-{self.round_number:04d}"
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """Everything that all parties of a run know before it starts.
+
+    Attributes:
+        policy: the policy that the run keeps.
+        artists: names of the artists in roster order; an artist's place in it is its place in the prototype vector.
+        public_model: fingerprint of the frozen encoder and the public projection, which all artists must share.
+        budget: noise multiplier of every release, calibrated together.
+        exchanges: every secure sum of the run, in order.
+    """
+
+    policy: Policy
+    artists: tuple[str, ...]
+    public_model: str
+    budget: BudgetPlan
+    exchanges: tuple[Exchange, ...]
+
+    @property
+    def embedding_size(self) -> int:
+        """Number of values in a style embedding."""
+        return self.policy.style.embedding_size
+
+    def length(self, stage: Stage) -> int:
+        """Number of values in one artist's vector."""
+        size = self.embedding_size
+        lengths = {
+            Stage.CENTRE: size + 1,  # the sum of the features, and the count
+            Stage.TRAIN: size * size,
+            Stage.ANCHORS: size * len(self.artists),
+            Stage.REPRESENT: size * len(self.artists),
+        }
+        return lengths[stage]
+
+    def sum_settings(self, stage: Stage) -> SumSettings:
+        """The public constants of the secure sum of a stage."""
+        clip = self.policy.privacy.clip_norm_l2
+        largest_sum = self.policy.artworks.maximum_per_artist
+        tail = _NOISE_TAIL_STANDARD_DEVIATIONS * self.budget.noise_multiplier(stage)
+        return SumSettings(
+            length=self.length(stage),
+            value_bits=self.policy.secure_aggregation.value_bits,
+            value_limit=clip * (largest_sum + tail),
+            cohort_cap=len(self.artists),
+        )
+
+    def epsilon_after(self, exchanges_done: Sequence[Exchange]) -> float:
+        """Epsilon that the exchanges so far have spent, at the policy's delta."""
+        done: dict[str, int] = {}
+        for exchange in exchanges_done:
+            done[exchange.stage] = done.get(exchange.stage, 0) + 1
+        return self.budget.epsilon_after(done)
+
+
+def plan_run(policy: Policy, artists: Sequence[str], *, public_model: str) -> RunPlan:
+    """Derive the public constants of a run.
+
+    Args:
+        policy: a supported policy.
+        artists: names of the artists who take part.
+        public_model: fingerprint of the frozen encoder and the public projection.
+
+    Returns:
+        The plan. It is the same whatever works the artists hold.
+
+    Raises:
+        ArtworkError: fewer artists than the policy's minimum cohort.
+        BudgetError: the budget cannot be met.
+    """
+    minimum = policy.federation.cohort.minimum
+    if len(artists) < minimum:
+        raise ArtworkError(
+            ErrorCode.ARTWORKS_TOO_FEW_ARTISTS,
+            f"{len(artists)} artists take part, and the policy wants a cohort of at least {minimum}",
+            fix="Add artists, or lower federation.cohort.minimum in the policy if a smaller crowd is hidden well enough.",
+        )
+    releases = _planned_releases(policy)
+    budget = plan_budget(
+        epsilon=policy.privacy.epsilon,
+        delta=policy.privacy.delta,
+        neighbouring=policy.privacy.neighbouring,
+        releases=releases,
+    )
+    exchanges = tuple(
+        Exchange(stage, number if stage is Stage.TRAIN else 0)
+        for stage in Stage
+        if stage in releases
+        for number in range(1, releases[stage].count + 1)
+    )
+    return RunPlan(
+        policy=policy, artists=tuple(artists), public_model=public_model, budget=budget, exchanges=exchanges
+    )
+
+
+def _planned_releases(policy: Policy) -> Mapping[str, PlannedRelease]:
+    split = policy.privacy.split
+    trains = split.train > 0
+    anchor_share = split.represent * _ANCHOR_SHARE_OF_REPRESENT if trains else 0.0
+    shares = {
+        Stage.CENTRE: (split.centre, 1),
+        Stage.ANCHORS: (anchor_share, 1),
+        Stage.TRAIN: (split.train, policy.federation.rounds),
+        Stage.REPRESENT: (split.represent - anchor_share, 1),
+    }
+    return {stage: PlannedRelease(share=share, count=count) for stage, (share, count) in shares.items() if share > 0}

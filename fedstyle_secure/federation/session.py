@@ -1,0 +1,133 @@
+"""A whole run: from the artists' features to released prototypes.
+
+Flows in: the plan and each artist's features. Flows out: the final released state and a record of every exchange. Never seen
+here: artworks, keys, sums before noise.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from fedstyle_secure.federation.artist import Artist
+from fedstyle_secure.federation.global_state import GlobalState
+from fedstyle_secure.federation.journal import Journal, NoJournal, Progress
+from fedstyle_secure.federation.records import ExchangeRecord
+from fedstyle_secure.federation.round import ExchangeOutcome, run_exchange, set_up_secure_sums
+from fedstyle_secure.federation.run_plan import Exchange, RunPlan
+from fedstyle_secure.federation.transcript import Transcript
+from fedstyle_secure.federation.transport import EmbeddedTransport, Transport
+from fedstyle_secure.privacy.noise import NoiseSource, SystemNoise
+from fedstyle_secure.privacy.plan import ReleaseMeter
+from fedstyle_secure.secure_aggregation.aggregator import SumAggregator
+from fedstyle_secure.secure_aggregation.client import SumClient
+from fedstyle_secure.secure_aggregation.keys import Identity, Roster
+
+__all__ = ["SessionResult", "run_session"]
+
+Features = Mapping[str, Float[np.ndarray, "artworks embedding"]]
+
+
+@dataclass(frozen=True)
+class SessionResult:
+    """What a session released.
+
+    Attributes:
+        state: the final released state.
+        records: one record for each exchange.
+        transcript: what each party saw since the session was started or resumed.
+    """
+
+    state: GlobalState
+    records: tuple[ExchangeRecord, ...]
+    transcript: Transcript
+
+
+def run_session(
+    plan: RunPlan,
+    features: Features,
+    *,
+    journal: Journal | None = None,
+    noise: Callable[[], NoiseSource] = SystemNoise,
+    keep_transcript: bool = False,
+    on_exchange: Callable[[ExchangeRecord], None] = lambda record: None,
+) -> SessionResult:
+    """Run all exchanges of a plan in this process, from where the journal says they stopped.
+
+    Args:
+        plan: the run's public constants.
+        features: each artist's projected public-encoder features.
+        journal: where progress is kept; nothing is kept by default.
+        noise: makes each artist's noise source. Anything but `SystemNoise` voids the guarantee.
+        keep_transcript: keep the messages' bytes, not only their sizes and hashes.
+        on_exchange: told of every finished exchange.
+
+    Returns:
+        The released state and the records.
+
+    Raises:
+        BudgetError: a release that the plan does not hold was asked for.
+        ProtocolError: the protocol was broken.
+        SetupError: progress cannot be written.
+    """
+    journal = journal if journal is not None else NoJournal()
+    progress = journal.progress() or Progress(GlobalState.initial(plan), ())
+    done, to_do = plan.exchanges[: len(progress.records)], plan.exchanges[len(progress.records) :]
+
+    transcript = Transcript(keep_content=keep_transcript)
+    if not to_do:
+        return SessionResult(progress.state, progress.records, transcript)
+    artists, transport = _assemble(plan, features, done, noise, transcript)
+    set_up_secure_sums(artists, transport)
+    for exchange in to_do:
+        outcome = run_exchange(exchange, artists, progress.state, transport, journal)
+        done = (*done, exchange)
+        record = _record(exchange, outcome, cohort=len(artists), epsilon_so_far=plan.epsilon_after(done))
+        progress = Progress(progress.state.after(exchange, outcome.total, plan), (*progress.records, record))
+        journal.commit(progress)
+        on_exchange(record)
+    return SessionResult(progress.state, progress.records, transcript)
+
+
+def _assemble(
+    plan: RunPlan,
+    features: Features,
+    done: Sequence[Exchange],
+    noise: Callable[[], NoiseSource],
+    transcript: Transcript,
+) -> tuple[Sequence[Artist], Transport]:
+    identities = {name: Identity.generate(name) for name in plan.artists}
+    roster = Roster([identity.public for identity in identities.values()])
+    session_id = secrets.token_bytes(16)
+    policy_hash = plan.policy.fingerprint()
+    artists = [
+        Artist(
+            name=name,
+            features=features[name],
+            plan=plan,
+            client=SumClient(
+                identity=identities[name], roster=roster, session_id=session_id, policy_hash=policy_hash
+            ),
+            noise=noise(),
+            meter=ReleaseMeter(plan.budget, done=[exchange.stage for exchange in done]),
+        )
+        for name in plan.artists
+    ]
+    aggregator = SumAggregator(roster=roster, session_id=session_id, policy_hash=policy_hash)
+    return artists, EmbeddedTransport(aggregator, transcript)
+
+
+def _record(exchange: Exchange, outcome: ExchangeOutcome, *, cohort: int, epsilon_so_far: float) -> ExchangeRecord:
+    return ExchangeRecord(
+        stage=exchange.stage,
+        round=exchange.round_number,
+        cohort=cohort,
+        bytes_up_per_artist=max(outcome.bytes_up.values()),
+        bytes_down_per_artist=max(outcome.bytes_down.values()),
+        seconds={step: round(seconds, 6) for step, seconds in outcome.seconds.items()},
+        epsilon_so_far=epsilon_so_far,
+    )

@@ -1,0 +1,361 @@
+"""The envelope that every message travels in.
+
+Flows in: a payload and what it belongs to. Flows out: bytes; and from untrusted bytes, a payload whose sender
+and place in the protocol have been checked. Never seen here: the inside of a payload, private keys other than
+to sign with.
+
+    "FSSA" | version 1 | kind 1 | round 4 | policy hash 32 | model hash 32 | payload length 8
+    | session 1+n | stage 1+n | sender 1+n | recipient 1+n | payload | seal 64
+
+Sizes in bytes, integers little-endian, 1+n: a length byte and that many bytes. There is one way to write a
+message and no optional part. Reading goes by size, structure, sender, seal, place, in this order, and only
+then is the payload handed out.
+
+Who signs. A client's message ends in its Ed25519 signature over the SHA-512 of everything before (hashed
+first so that a long upload is read once). The aggregator has no identity and signs nothing: a malicious
+aggregator would sign its lies too. What it says is either a client's own signed message, relayed, or a sum,
+which masks and check words test. Its messages still name session, policy, stage, round and model, are refused
+in any other place, and end in a plain SHA-512, which catches damage on the way and nothing else. Use TLS to
+know whom you are talking to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Final, TypeAlias, final
+
+from fedstyle_secure.errors import UsageError
+from fedstyle_secure.secure_aggregation.framing import ClientId, Reader, join
+from fedstyle_secure.secure_aggregation.keys import SIGNATURE_BYTES, Identity, Roster
+from fedstyle_secure.secure_aggregation.refusals import malformed, unexpected, unusable
+
+__all__ = [
+    "AGGREGATOR",
+    "SETUP",
+    "Label",
+    "Message",
+    "MessageKind",
+    "Session",
+    "read_from_aggregator",
+    "read_from_client",
+    "write_as_aggregator",
+    "write_as_client",
+]
+
+AGGREGATOR: Final[ClientId] = ""
+"""How the aggregator stands in the sender and recipient fields; as a recipient of its own messages it means
+everybody."""
+
+_MAGIC: Final = b"FSSA"
+_VERSION: Final = 1
+_HEAD = struct.Struct("<4sBBI32s32sQ")
+_HASH_BYTES: Final = 32
+_LONGEST_SESSION, _LONGEST_STAGE = 64, 64
+_LONGEST_HEADER = _HEAD.size + 4 + _LONGEST_SESSION + _LONGEST_STAGE + 2 * 128
+_STAGE = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
+_SIGNED_CONTEXT: Final = b"fedstyle-secure client message 1\0"
+_PLAIN_CONTEXT: Final = b"fedstyle-secure aggregator message 1\0"
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+"""Bytes; a memoryview must be one of bytes."""
+
+
+class MessageKind(IntEnum):
+    """What a message is. From 64 upwards it comes from the aggregator."""
+
+    ADVERTISEMENT = 1
+    KEY_SHARES = 2
+    KEY_ACKNOWLEDGEMENT = 3
+    SEALED_KEY = 4
+    UPLOAD = 5
+    ADVERTISEMENTS = 65
+    KEY_DELIVERY = 66
+    SUM = 67
+
+
+@final
+@dataclass(frozen=True)
+class Label:
+    """The place of a message in a session.
+
+    Attributes:
+        stage: name of the sum, lower-case letters, digits, `.`, `_` and `-`, at most 64.
+        round_number: 0 to 2^32 - 1.
+        model_hash: 32 bytes that name the model which the vectors belong to.
+
+    Raises:
+        UsageError: a part cannot be one.
+    """
+
+    stage: str
+    round_number: int
+    model_hash: bytes
+
+    def __post_init__(self) -> None:
+        if not _STAGE.fullmatch(self.stage):
+            raise unusable("a stage is 1 to 64 lower-case letters, digits, dots, dashes and underscores")
+        if not 0 <= self.round_number < 2**32:
+            raise unusable("a round number is 0 to 2^32 - 1")
+        if len(self.model_hash) != _HASH_BYTES:
+            raise unusable("a model hash has 32 bytes")
+
+    def __str__(self) -> str:
+        return f"{self.stage}, round {self.round_number}"
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Stage and round: what may be summed once in a session."""
+        return self.stage, self.round_number
+
+    def to_fields(self) -> tuple[bytes, ...]:
+        """The label as fields to bind keys to."""
+        return self.stage.encode(), self.round_number.to_bytes(4, "little"), self.model_hash
+
+
+SETUP: Final = Label("setup", 0, bytes(_HASH_BYTES))
+"""The place of all messages before the first sum."""
+
+
+@final
+@dataclass(frozen=True)
+class Session:
+    """What all parties of a session agree on. Public.
+
+    Attributes:
+        session_id: 16 to 64 bytes, never used before.
+        policy_hash: fingerprint of the policy, 32 bytes.
+        roster: the clients.
+
+    Raises:
+        UsageError: a part cannot be one.
+    """
+
+    session_id: bytes
+    policy_hash: bytes
+    roster: Roster
+
+    def __post_init__(self) -> None:
+        if not 16 <= len(self.session_id) <= _LONGEST_SESSION:
+            raise unusable("a session id has 16 to 64 bytes")
+        if len(self.policy_hash) != _HASH_BYTES:
+            raise unusable("a policy hash has 32 bytes")
+
+    def binding(self, purpose: str, *fields: bytes) -> bytes:
+        """Bytes that tie a derived key to this session, a purpose and more."""
+        terms = (self.session_id, self.policy_hash, self.roster.fingerprint())
+        return join([b"fedstyle-secure 1", purpose.encode(), *terms, *fields])
+
+
+@final
+@dataclass(frozen=True)
+class Message:
+    """A message that has been checked.
+
+    Attributes:
+        sender: who signed it, or `AGGREGATOR`.
+        recipient: whom it is for, or `AGGREGATOR`.
+        label: its place.
+        payload: its content, to be parsed strictly.
+    """
+
+    sender: ClientId
+    recipient: ClientId
+    label: Label
+    payload: memoryview = field(repr=False)
+
+
+def write_as_client(
+    kind: MessageKind,
+    payload: Sequence[Buffer],
+    *,
+    session: Session,
+    identity: Identity,
+    recipient: ClientId = AGGREGATOR,
+    label: Label = SETUP,
+) -> bytes:
+    """Write and sign a client's message.
+
+    Args:
+        kind: what it is.
+        payload: its parts, written one after the other.
+        session: the session.
+        identity: who signs.
+        recipient: whom it is for.
+        label: its place in the session.
+
+    Returns:
+        The message.
+    """
+    parts = [
+        _header(kind, payload, session=session, sender=identity.client_id, recipient=recipient, label=label),
+        *payload,
+    ]
+    return b"".join([*parts, identity.sign(_digest(_SIGNED_CONTEXT, parts))])
+
+
+def write_as_aggregator(
+    kind: MessageKind,
+    payload: Sequence[Buffer],
+    *,
+    session: Session,
+    recipient: ClientId = AGGREGATOR,
+    label: Label = SETUP,
+) -> bytes:
+    """Write a message of the aggregator. Arguments as in `write_as_client`, without a signer."""
+    parts = [
+        _header(kind, payload, session=session, sender=AGGREGATOR, recipient=recipient, label=label),
+        *payload,
+    ]
+    return b"".join([*parts, _digest(_PLAIN_CONTEXT, parts)])
+
+
+def read_from_client(
+    data: bytes,
+    *,
+    kinds: Sequence[MessageKind],
+    session: Session,
+    sender: ClientId | None = None,
+    recipient: ClientId = AGGREGATOR,
+    label: Label | None = SETUP,
+    payload_limit_bytes: int,
+) -> tuple[MessageKind, Message]:
+    """Read a message that a client signed.
+
+    Args:
+        data: untrusted bytes.
+        kinds: what it may be.
+        session: the session it must belong to.
+        sender: who must have signed it; None: anybody on the roster.
+        recipient: whom it must be for.
+        label: its place; None: any (the caller checks).
+        payload_limit_bytes: largest payload.
+
+    Returns:
+        Its kind and the checked message.
+
+    Raises:
+        ProtocolError: MESSAGE_MALFORMED, SIGNATURE_INVALID or MESSAGE_UNEXPECTED.
+    """
+    parsed = _parse(data, payload_limit_bytes)
+    if parsed.kind >= MessageKind.ADVERTISEMENTS:
+        raise unexpected("a message of the aggregator stands where a client's belongs")
+    if not parsed.message.sender:
+        raise malformed("a client's message has no sender")
+    session.roster.member(parsed.message.sender).verify(
+        parsed.seal, _digest(_SIGNED_CONTEXT, [memoryview(data)[:-SIGNATURE_BYTES]])
+    )
+    _check_place(parsed, kinds=kinds, session=session, sender=sender, recipient=recipient, label=label)
+    return parsed.kind, parsed.message
+
+
+def read_from_aggregator(
+    data: bytes,
+    *,
+    kind: MessageKind,
+    session: Session,
+    recipient: ClientId = AGGREGATOR,
+    label: Label | None = SETUP,
+    payload_limit_bytes: int,
+) -> Message:
+    """Read a message of the aggregator. Arguments as in `read_from_client`.
+
+    Raises:
+        ProtocolError: MESSAGE_MALFORMED (a wrong checksum too) or MESSAGE_UNEXPECTED.
+    """
+    parsed = _parse(data, payload_limit_bytes)
+    if parsed.kind < MessageKind.ADVERTISEMENTS or parsed.message.sender:
+        raise unexpected("a client's message stands where the aggregator's belongs")
+    if _digest(_PLAIN_CONTEXT, [memoryview(data)[:-SIGNATURE_BYTES]]) != parsed.seal:
+        raise malformed("its checksum is wrong")
+    _check_place(parsed, kinds=[kind], session=session, sender=AGGREGATOR, recipient=recipient, label=label)
+    return parsed.message
+
+
+@dataclass(frozen=True)
+class _Parsed:
+    kind: MessageKind
+    session_id: bytes
+    policy_hash: bytes
+    message: Message
+    seal: bytes
+
+
+def _header(
+    kind: MessageKind,
+    payload: Sequence[Buffer],
+    *,
+    session: Session,
+    sender: ClientId,
+    recipient: ClientId,
+    label: Label,
+) -> bytes:
+    size = sum(len(part) for part in payload)
+    head = _HEAD.pack(_MAGIC, _VERSION, kind, label.round_number, session.policy_hash, label.model_hash, size)
+    names = (session.session_id, label.stage.encode(), sender.encode(), recipient.encode())
+    return head + b"".join(bytes([len(name)]) + name for name in names)
+
+
+def _digest(context: bytes, parts: Sequence[Buffer]) -> bytes:
+    digest = hashlib.sha512(context)
+    for part in parts:
+        digest.update(part)
+    return digest.digest()
+
+
+def _parse(data: bytes, payload_limit_bytes: int) -> _Parsed:
+    if not isinstance(data, bytes):
+        raise malformed("it is not bytes")
+    if len(data) > _LONGEST_HEADER + payload_limit_bytes + SIGNATURE_BYTES:
+        raise malformed("it is larger than any message of its kind")
+    reader = Reader(data)
+    magic, version, kind, round_number, policy_hash, model_hash, size = _HEAD.unpack(reader.take(_HEAD.size))
+    if magic != _MAGIC:
+        raise malformed("it is not a message of fedstyle-secure")
+    if version != _VERSION:
+        raise malformed(f"its version is {version}, and this side speaks version {_VERSION}")
+    if kind not in set(MessageKind):
+        raise malformed(f"its kind {kind} is unknown")
+    if size > payload_limit_bytes:
+        raise malformed("its payload is larger than any of its kind")
+    session_id = reader.short(longest=_LONGEST_SESSION)
+    stage = reader.short(longest=_LONGEST_STAGE)
+    sender, recipient = reader.name(), reader.name()
+    payload, seal = reader.take(size), bytes(reader.take(SIGNATURE_BYTES))
+    reader.end()
+    try:
+        label = Label(stage.decode("ascii"), round_number, model_hash)
+    except (UnicodeDecodeError, UsageError):
+        raise malformed("its stage is not a name") from None
+    message = Message(sender, recipient, label, payload)
+    return _Parsed(MessageKind(kind), session_id, policy_hash, message, seal)
+
+
+def _check_place(
+    parsed: _Parsed,
+    *,
+    kinds: Sequence[MessageKind],
+    session: Session,
+    sender: ClientId | None,
+    recipient: ClientId,
+    label: Label | None,
+) -> None:
+    message = parsed.message
+    found = {
+        "session": parsed.session_id == session.session_id,
+        "policy": parsed.policy_hash == session.policy_hash,
+        "kind of message": parsed.kind in kinds,
+        "sender": sender is None or message.sender == sender,
+        "recipient": message.recipient == recipient,
+        "stage": label is None or message.label.stage == label.stage,
+        "round": label is None or message.label.round_number == label.round_number,
+        "model": label is None or message.label.model_hash == label.model_hash,
+    }
+    wrong = [name for name, right in found.items() if not right]
+    if wrong:
+        source = message.sender or "the aggregator"
+        raise unexpected(f"a message of {source} has the wrong {' and the wrong '.join(wrong)}")
