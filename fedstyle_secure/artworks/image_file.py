@@ -62,7 +62,7 @@ _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "JPEG2000
 _SAME_FORMAT = {"MPO": "JPEG", "DIB": "BMP"}
 _STRIP_ROWS = 256
 _EXIF_ORIENTATION = 0x0112
-_TURNS = {  # EXIF 2.32, table 6: how to bring a picture upright, by the value of its orientation tag
+_TURNS = {  # how to bring a picture upright, by its orientation tag (TIFF 6.0, section 8; EXIF takes it over)
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,

@@ -1,10 +1,11 @@
 """Make a public projection again: paint public painters, encode them, fit, write the file and print its hash.
 
-Flows in: the atelier's public painters, who are nobody's artists. Flows out: one safetensors file for the package. Never seen
-here: a private artwork, a policy, a run.
+Flows in: the atelier's public painters, who are nobody's artists. Flows out: one safetensors file for the
+package. Never seen here: a private artwork, a policy, a run.
 
-Run it as ``python -m fedstyle_secure.cli.fit_public_projection --encoder NAME --out DIR``. It is a tool for those who make the
-package, not a command of ``fedstyle-secure``: the result only counts once its hash is pinned in `fedstyle_secure.style.public`.
+Run it as ``python -m fedstyle_secure.cli.fit_public_projection --encoder NAME --out DIR``. It is a tool for
+those who make the package, not a command of ``fedstyle-secure``: the result only counts once its hash is
+pinned in `fedstyle_secure.style.public`.
 """
 
 from __future__ import annotations
@@ -40,8 +41,9 @@ def encode_public_painters(
 ) -> tuple[Float32[np.ndarray, "artworks features"], Int[np.ndarray, " artworks"]]:
     """Paint some public painters and encode their works.
 
-    The works go through JPEG first, each painter's at a quality of its own: pictures from the world have been compressed,
-    and a projection fitted on pictures that never were looks at grain which real works do not have.
+    The works go through JPEG first, each painter's at a quality of its own: pictures from the world have been
+    compressed, and a projection fitted on pictures that never were looks at grain which real works do not
+    have.
 
     Args:
         encoder: the encoder.
@@ -66,14 +68,18 @@ def encode_public_painters(
     required=True,
     help="Encoder to fit for.",
 )
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the file.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the file."
+)
 @click.option("--painters", default=PAINTERS, show_default=True, help="How many public painters.")
 @click.option("--works", default=WORKS_PER_PAINTER, show_default=True, help="Works by each.")
 def main(encoder_name: str, out: Path, painters: int, works: int) -> None:
     """Fit a public projection on the atelier's public painters and write DIR/ENCODER.safetensors."""
     console = Console(stderr=True)
     try:
-        encoder = load_encoder("efficientnet-lite0" if encoder_name == "efficientnet-lite0" else "colour-texture")
+        encoder = load_encoder(
+            "efficientnet-lite0" if encoder_name == "efficientnet-lite0" else "colour-texture"
+        )
     except FedStyleSecureError as error:
         console.print(str(error), markup=False)
         raise SystemExit(int(error.exit_code)) from error

@@ -14,6 +14,7 @@ from fedstyle_secure.cli.page import readable_bytes
 from fedstyle_secure.federation.records import ExchangeRecord
 from fedstyle_secure.federation.run_plan import RunPlan, Stage
 from fedstyle_secure.federation.style_run import RunObserver
+from fedstyle_secure.privacy.guarantee import round_up
 
 __all__ = ["Narrator"]
 
@@ -51,7 +52,7 @@ class Narrator(RunObserver):
         self._voice.say(
             f"  {name:<14} cohort {record.cohort}   up {readable_bytes(record.bytes_up_per_artist)}, "
             f"down {readable_bytes(record.bytes_down_per_artist)} an artist   "
-            f"{sum(record.seconds.values()):.2f} s   epsilon so far {record.epsilon_so_far:.3f}"
+            f"{sum(record.seconds.values()):.2f} s   epsilon so far {round_up(record.epsilon_so_far)}"
         )
 
     def progress(self, label: str, total: int) -> AbstractContextManager[Callable[[int], None]]:

@@ -17,6 +17,8 @@ from jaxtyping import UInt8
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
+from fedstyle_secure.privacy.guarantee import round_up
+
 __all__ = ["QUALITY_ROWS", "ExampleMatch", "ExampleSearch", "readable_bytes", "render_page"]
 
 Pixels = UInt8[np.ndarray, "height width 3"]
@@ -67,6 +69,7 @@ def render_page(
         loader=PackageLoader("fedstyle_secure.cli"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["bytes"] = readable_bytes
+    environment.filters["round_up"] = round_up
     quality = result.get("quality")
     return environment.get_template("run.html.j2").render(
         result={"quality": None, **result},
@@ -117,10 +120,10 @@ def _epsilon_chart(result: Mapping[str, Any]) -> Mapping[str, Any]:
     highest = max([limit, *spent]) * 1.08
 
     def x(place: int) -> float:
-        return round(left + (width - left - 10) * place / max(1, len(spent)), 1)
+        return round(left + (width - left - 10) * place / len(spent), 1)
 
     def y(epsilon: float) -> float:
-        return round(height - bottom - (height - bottom - top) * epsilon / highest, 1)
+        return float(round(height - bottom - (height - bottom - top) * epsilon / highest, 1))
 
     first_of_stage = {exchange["stage"]: place for place, exchange in reversed(list(enumerate(exchanges, start=1)))}
     return {

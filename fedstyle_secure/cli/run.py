@@ -54,7 +54,7 @@ def run(policy: Path, artworks: Path, out: Path, with_evaluation: bool, resume: 
         minimum_artists=promised.federation.cohort.minimum,
     )
     for notice in collection.notices:
-        voice.warn(f"{'/'.join(filter(None, (notice.artist, notice.file)))}: {notice.message} {notice.fix}")
+        voice.warn(str(notice))
     finished = run_style_federation(
         promised,
         collection,

@@ -6,12 +6,13 @@ Flows in: a run folder and an image. Flows out: artists, best first. The image i
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import click
 
 from fedstyle_secure.artworks.folder import read_image
 from fedstyle_secure.cli.console import json_option, print_json, print_result, quiet_option, talk
-from fedstyle_secure.style.encoder import load_encoder
+from fedstyle_secure.style.encoder import EncoderName, load_encoder
 from fedstyle_secure.style.index import StyleIndex
 from fedstyle_secure.style.public import load_projection
 
@@ -31,7 +32,7 @@ def search(run: Path, image: Path, top: int, as_json: bool) -> None:
     search means something.
     """
     index = StyleIndex.load(run)
-    encoder = load_encoder(index.encoder)
+    encoder = load_encoder(cast(EncoderName, index.encoder))  # a name that `load` has checked
     projection = load_projection(encoder, embedding_size=len(index.centre))
     features = projection.project(encoder.encode(read_image(image)[None]))
     matches = index.search(features[0])[:top]

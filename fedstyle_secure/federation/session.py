@@ -25,6 +25,7 @@ from fedstyle_secure.privacy.noise import NoiseSource, SystemNoise
 from fedstyle_secure.privacy.plan import ReleaseMeter
 from fedstyle_secure.secure_aggregation.aggregator import SumAggregator
 from fedstyle_secure.secure_aggregation.client import SumClient
+from fedstyle_secure.secure_aggregation.encoding import NearestRounding
 from fedstyle_secure.secure_aggregation.keys import Identity, Roster
 
 __all__ = ["SessionResult", "run_session"]
@@ -109,8 +110,14 @@ def _assemble(
             name=name,
             features=features[name],
             plan=plan,
+            # Local noise is in the values before they are rounded, and many grid steps wide: it dithers them, so rounding to the
+            # nearest integer is unbiased, and the same values always give the same sum.
             client=SumClient(
-                identity=identities[name], roster=roster, session_id=session_id, policy_hash=policy_hash
+                identity=identities[name],
+                roster=roster,
+                session_id=session_id,
+                policy_hash=policy_hash,
+                rounding=NearestRounding(),
             ),
             noise=noise(),
             meter=ReleaseMeter(plan.budget, done=[exchange.stage for exchange in done]),

@@ -12,10 +12,10 @@ is done about it:
 - A draw is the inverse normal distribution function of 63 random bits and a sign, so that tails are
   fine-grained too.
 - `add_noise` rounds what it releases to a grid that is public (a power of two derived from the standard
-  deviation alone) and far coarser than the doubles: Mironov's snapping, applied to Gaussian noise. A grid
-  point within six standard deviations of a sum is reached by more than 10^8 different draws, so no gap tells
-  sums apart; gaps begin beyond 8.5 standard deviations (probability 2e-17 a value). Rounding comes after the
-  noise and costs no privacy; it adds at most 1/786,000 to the variance.
+  deviation alone) and far coarser than the doubles: the rounding of Mironov's snapping mechanism, for
+  Gaussian noise. A grid point within six standard deviations of a sum is reached by more than 10^8 different
+  draws, so no gap tells sums apart; gaps begin beyond 8.5 standard deviations (probability 2e-17 a value).
+  Rounding comes after the noise and costs no privacy; it adds at most 1/786,000 to the variance.
 
 What is left is a shift of a grid point's borders by the error of one inverse and one addition. While a sum
 stays below 1,000 standard deviations that is less than 2^-43 standard deviations (a test measures the

@@ -237,10 +237,10 @@ class SumClient:
     def open(self, message: bytes) -> IntegerSum:
         """Check and decrypt a sum, once.
 
-        A sum that does not add up ends the session for this client: it opens and uploads nothing more.
-        Whether a tampered ciphertext decrypts to something plausible depends on the decryption key (BFV is
-        not secure against chosen ciphertexts), so a client that answered again and again would give the key
-        away. Every other refusal is decided without the key and leaves the sum awaited.
+        A refusal after decryption has begun ends the session for this client: it opens and uploads nothing
+        more. Whether a tampered ciphertext decrypts to something plausible depends on the decryption key (BFV
+        is not secure against chosen ciphertexts), so a client that answered again and again would give the
+        key away. An earlier refusal is decided without the key and leaves the sum awaited.
 
         Args:
             message: the aggregator's answer to an `upload`.
@@ -276,9 +276,8 @@ class SumClient:
             raise cohort_incomplete(missing, f"the sum of {pending.label}")
         try:
             total = self._protector.open(frame, settings=pending.settings, label=pending.label)
-        except ProtocolError as error:
-            if error.code is ErrorCode.SUM_MISMATCH:
-                self._state = _State.CLOSED
+        except ProtocolError:
+            self._state = _State.CLOSED
             raise
         del self._pending[pending.label.place]
         return total
@@ -294,7 +293,7 @@ class SumClient:
     def _closed(self) -> ProtocolError:
         return ProtocolError(
             ErrorCode.STAGE_OUT_OF_ORDER,
-            f"the session is over for {self.client_id}: it was given a sum that did not add up",
+            f"the session is over for {self.client_id}: it was given a sum that it had to refuse",
             fix="Start a new session, with new keys, and look into the aggregator.",
         )
 

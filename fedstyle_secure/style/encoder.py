@@ -1,10 +1,10 @@
 """Encoders: public, frozen functions from pixels to a row of style features.
 
-Flows in: square sRGB images. Flows out: one row of features per image, and a fingerprint that names exactly how they
-were computed. Never seen here: who made an artwork, and any number that depends on private data.
+Flows in: square sRGB images. Flows out: one row of features per image, and a fingerprint that names exactly
+how they were computed. Never seen here: who made an artwork, and any number that depends on private data.
 
-An encoder is public knowledge, so it costs no privacy. Two come with the package: pretrained EfficientNet-Lite0 (extra
-``pretrained``) and a weight-free one of colour and texture statistics.
+An encoder is public knowledge, so it costs no privacy. Two come with the package: pretrained
+EfficientNet-Lite0 (extra ``pretrained``) and a weight-free one of colour and texture statistics.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ class Encoder(ABC):
         """Features of images.
 
         Args:
-            images: 8-bit sRGB, all of one size, at least 32 px a side. The shipped projections were fitted at 128 px.
+            images: 8-bit sRGB, all of one size, at least 32 px a side. The shipped projections were fitted at
+                128 px.
             progress: called after every batch.
 
         Returns:
@@ -85,9 +86,13 @@ class Encoder(ABC):
             ValueError: the array is not a stack of 8-bit RGB images of at least 32 px a side.
         """
         if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
-            raise ValueError(f"images must be uint8 (artworks, height, width, 3), not {images.dtype} {images.shape}")
+            raise ValueError(
+                f"images must be uint8 (artworks, height, width, 3), not {images.dtype} {images.shape}"
+            )
         if min(images.shape[1:3]) < _SMALLEST_SIDE_PX:
-            raise ValueError(f"images must be at least {_SMALLEST_SIDE_PX} px a side, not {images.shape[1:3]}")
+            raise ValueError(
+                f"images must be at least {_SMALLEST_SIDE_PX} px a side, not {images.shape[1:3]}"
+            )
         rows = np.empty((len(images), self.feature_size), dtype=np.float32)
         for start in range(0, len(images), _BATCH):
             stop = min(start + _BATCH, len(images))
@@ -101,15 +106,16 @@ def load_encoder(name: EncoderName) -> Encoder:
     """The encoder of that name, ready to use.
 
     Args:
-        name: ``efficientnet-lite0``, ``colour-texture``, or ``auto``: the first if its extra is installed, else the
-            second.
+        name: ``efficientnet-lite0``, ``colour-texture``, or ``auto``: the first if its extra is installed,
+            else the second.
 
     Returns:
         The encoder; its ``notice`` says what the user should be told.
 
     Raises:
-        SetupError: EXTRA_MISSING, the pretrained encoder was asked for by name and its packages are not installed;
-            PUBLIC_DATA_CORRUPT, the installed weights are not the ones this version was measured with.
+        SetupError: EXTRA_MISSING, the pretrained encoder was asked for by name and its packages are not
+            installed; PUBLIC_DATA_CORRUPT, the installed weights are not the ones this version was measured
+            with.
         ValueError: no encoder has that name.
     """
     if name not in ENCODER_NAMES:
@@ -119,7 +125,7 @@ def load_encoder(name: EncoderName) -> Encoder:
         raise SetupError(
             ErrorCode.EXTRA_MISSING,
             f"The encoder efficientnet-lite0 needs packages that are not installed: {', '.join(missing)}.",
-            fix="Run `pip install 'fedstyle-secure[pretrained]'`, or set `style.encoder: colour-texture` in the policy.",
+            fix="Run `pip install 'fedstyle-secure[pretrained]'`, or set `style.encoder: colour-texture`.",
         )
     # Imported here so that neither encoder costs anything, or needs anything, where the other is used.
     if name == "colour-texture" or missing:

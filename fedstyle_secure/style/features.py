@@ -1,7 +1,8 @@
 """The layout of a feature vector: named blocks, side by side, in one fixed order.
 
-Flows in: what an encoder computed for one artwork, block by block. Flows out: one row of numbers whose columns have the
-same meaning for every image. Never seen here: who made an artwork, and any statistic of private artworks.
+Flows in: what an encoder computed for one artwork, block by block. Flows out: one row of numbers whose
+columns have the same meaning for every image. Never seen here: who made an artwork, and any statistic of
+private artworks.
 """
 
 from __future__ import annotations
@@ -83,8 +84,8 @@ class FeatureLayout:
             One row per artwork.
 
         Raises:
-            ValueError: a block is missing, unknown, or not as wide as the layout says; the layout has changed and its
-                version was not.
+            ValueError: a block is missing, unknown, or not as wide as the layout says; the layout has changed
+                and its version was not.
         """
         names = [block.name for block in self.blocks]
         if set(parts) != set(names):

@@ -1,14 +1,14 @@
-"""How a public projection is made from public painters; it runs when the package is made, never on private works.
+"""How a public projection is made from public painters: when the package is made, never on private works.
 
 Flows in: features of public artworks and which painter made each. Flows out: the few arrays that
-`fedstyle_secure.style.public` ships and reads. Never seen here: a private artwork; whatever is fitted here costs no privacy
-only because its input is public.
+`fedstyle_secure.style.public` ships and reads. Never seen here: a private artwork; whatever is fitted here
+costs no privacy only because its input is public.
 
-Two linear steps are folded into one matrix. A half-whitened principal-component projection weakens the directions that
-vary most (mostly content). Then one linear map is trained by supervised contrast between painters (Khosla et al. 2020,
-"Supervised Contrastive Learning", L_out of equation 2, averaged over all positive pairs): works by one painter come
-together, works of different painters move apart. That loss couples artworks, which is fine on public data and would not be
-on private ones.
+Two linear steps are folded into one matrix. A half-whitened principal-component projection weakens the
+directions that vary most (mostly content). Then one linear map is trained by supervised contrast between
+painters (Khosla et al. 2020, "Supervised Contrastive Learning", L_out of equation 2, averaged over all
+positive pairs): works by one painter come together, works of different painters move apart. That loss couples
+artworks, which is fine on public data and would not be on private ones.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def fit_projection(
     painters: Int[np.ndarray, " artworks"],
     *,
     layout: FeatureLayout,
-    settings: FitSettings = FitSettings(),  # noqa: B008 - frozen
+    settings: FitSettings = FitSettings(),
     progress: Callable[[int, int], None] | None = None,
 ) -> FittedProjection:
     """Fit a projection on public artworks. The same input and the same library versions give the same result.
@@ -94,7 +94,12 @@ def fit_projection(
 
     Returns:
         The projection's arrays.
+
+    Raises:
+        ValueError: the features are not those of the layout, or there is not one painter for each of them.
     """
+    if features.shape != (len(painters), layout.size):
+        raise ValueError(f"features must be ({len(painters)}, {layout.size}), not {features.shape}")
     mean, scale = _standardisation(features)
     weight = 1.0 / np.sqrt(layout.block_sizes())
     scores = np.clip((features - mean) / scale, -CLIPPED_Z_SCORE, CLIPPED_Z_SCORE) * weight
@@ -127,7 +132,7 @@ def _half_whitened_components(
     centred = scores - scores.mean(axis=0)
     variance, directions = np.linalg.eigh(centred.T @ centred / len(scores))
     variance, directions = np.maximum(variance[::-1][:count], 1e-9), directions[:, ::-1][:, :count]
-    return _signed(directions) * (variance + 0.05 * variance.mean()) ** -0.25
+    return np.asarray(_signed(directions) * (variance + 0.05 * variance.mean()) ** -0.25)
 
 
 def _train_contrast(
@@ -146,7 +151,9 @@ def _train_contrast(
     chosen_count = min(settings.painters_per_step, len(works_of))
     labels = torch.arange(chosen_count).repeat_interleave(settings.works_per_painter)
     for step in range(settings.steps):
-        optimizer.param_groups[0]["lr"] = settings.learning_rate * (1 + np.cos(np.pi * step / settings.steps)) / 2
+        optimizer.param_groups[0]["lr"] = (
+            settings.learning_rate * (1 + np.cos(np.pi * step / settings.steps)) / 2
+        )
         chosen = generator.choice(len(works_of), chosen_count, replace=False)
         works = np.concatenate([_pick(generator, works_of[p], settings.works_per_painter) for p in chosen])
         optimizer.zero_grad()
@@ -158,7 +165,9 @@ def _train_contrast(
     return weight.detach().numpy().astype(np.float64)
 
 
-def _pick(generator: np.random.Generator, works: Int[np.ndarray, " works"], count: int) -> Int[np.ndarray, " count"]:
+def _pick(
+    generator: np.random.Generator, works: Int[np.ndarray, " works"], count: int
+) -> Int[np.ndarray, " count"]:
     """Some works of one painter, repeated only where there are too few."""
     return generator.choice(works, count, replace=len(works) < count)
 
@@ -182,6 +191,6 @@ def _ordered_axes(
 
 
 def _signed(directions: Float64[np.ndarray, "rows columns"]) -> Float64[np.ndarray, "rows columns"]:
-    """Each column turned so that its largest entry is positive, because eigenvectors come with either sign."""
+    """Columns turned so that their largest entry is positive, because eigenvectors come with either sign."""
     largest = np.abs(directions).argmax(axis=0)
-    return directions * np.sign(directions[largest, np.arange(directions.shape[1])])
+    return np.asarray(directions * np.sign(directions[largest, np.arange(directions.shape[1])]))

@@ -1,7 +1,7 @@
 """The only thing that is trained on private works: a square linear map that starts as the identity.
 
-Flows in: centred public embeddings of artworks. Flows out: unit vectors whose cosine says how alike two styles are. Never
-seen here: pixels, labels, noise.
+Flows in: centred public embeddings of artworks. Flows out: unit vectors whose cosine says how alike two
+styles are. Never seen here: pixels, labels, noise.
 
 At the start the head changes nothing, so a run that learns nothing is as good as the public representation.
 """
@@ -19,7 +19,8 @@ __all__ = ["StyleHead"]
 class StyleHead(nn.Module):
     """A linear map without bias, then projection to the unit sphere.
 
-    Each row of the output depends on the same row of the input alone, which is what clipping per artwork needs.
+    Each row of the output depends on the same row of the input alone, which is what clipping per artwork
+    needs.
 
     Args:
         embedding_size: dimensions in and out.

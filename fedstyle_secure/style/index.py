@@ -1,12 +1,12 @@
 """The style index: what a finished run leaves behind, and searching in it.
 
-Flows in: released prototypes, the released centre and the trained head. Flows out: artists ranked for an image, and two
-files (JSON and safetensors). Never seen here: artworks, features of private artworks, keys, noise; everything in an index
-was released under the run's guarantee.
+Flows in: released prototypes, the released centre and the trained head. Flows out: artists ranked for an
+image, and two files (JSON and safetensors). Never seen here: artworks, features of private artworks, keys,
+noise; everything in an index was released under the run's guarantee.
 
-On disk an index is ``style-index.json`` plus one safetensors file that the JSON names by its hash. Both are written under
-another name first and renamed when complete; the JSON comes last, so a reader sees the old index or the new one and
-never half of each. Nothing is unpickled.
+On disk an index is ``style-index.json`` plus one safetensors file that the JSON names by its hash. Both are
+written under another name first and renamed when complete; the JSON comes last, so a reader sees the old
+index or the new one and never half of each. Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Match:
 
     Args:
         artist: name of the artist.
-        score: cosine between the image's embedding and the artist's prototype, -1 to 1. Compare scores within one search;
-            what counts as close differs from artist to artist.
+        score: cosine between the image's embedding and the artist's prototype, -1 to 1. Compare scores within
+            one search; what counts as close differs from artist to artist.
         rank: 1 for the closest.
     """
 
@@ -85,7 +85,11 @@ class StyleIndex:
         size = self.centre.shape[0] if self.centre.ndim == 1 else 0
         if not self.artists or len(set(self.artists)) != len(self.artists) or "" in self.artists:
             raise ValueError("an index needs artists, each with a name of its own")
-        if size < 1 or self.prototypes.shape != (len(self.artists), size) or self.head_weight.shape != (size, size):
+        if (
+            size < 1
+            or self.prototypes.shape != (len(self.artists), size)
+            or self.head_weight.shape != (size, size)
+        ):
             raise ValueError("prototypes, centre and head do not have the same dimensions")
         for name in _TENSORS:
             if getattr(self, name).dtype != np.float64 or not np.isfinite(getattr(self, name)).all():
@@ -133,7 +137,7 @@ class StyleIndex:
         Returns:
             -1 to 1, one row per image.
         """
-        return self.embed(projected) @ _unit(self.prototypes).T
+        return np.asarray(self.embed(projected) @ _unit(self.prototypes).T)
 
     def save(self, folder: Path) -> None:
         """Write the index into a folder, replacing one that is there in a single step.
@@ -180,8 +184,8 @@ class StyleIndex:
             The index.
 
         Raises:
-            UsageError: RUN_FOLDER_INVALID, there is no index, it was changed, or it belongs to another version of the
-                encoder or of the public projection.
+            UsageError: RUN_FOLDER_INVALID, there is no index, it was changed, or it belongs to another
+                version of the encoder or of the public projection.
         """
         try:
             content = (folder / _JSON_NAME).read_bytes()
@@ -266,7 +270,7 @@ def _no_constants(name: str) -> None:
     raise ValueError(f"it holds {name}, which is not JSON")
 
 
-def _read_tensors(folder: Path, digest: str) -> dict[str, Float64[np.ndarray, "..."]]:
+def _read_tensors(folder: Path, digest: str) -> dict[str, np.ndarray]:
     """The tensors of that hash, and no others."""
     content = (folder / _tensors_name(digest)).read_bytes()
     if hashlib.sha256(content).hexdigest() != digest:

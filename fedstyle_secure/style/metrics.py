@@ -1,10 +1,12 @@
 """How well style retrieval works, in numbers whose definitions are written down.
 
-Flows in: scores of queries and the truth. Flows out: plain numbers. Never seen here: images, features, models.
+Flows in: scores of queries and the truth. Flows out: plain numbers. Never seen here: images, features,
+models.
 
-Two families. *Artist retrieval*: one score per artist, averaged over artists ("macro"), so that an artist with many works does
-not count more. *Image retrieval*: one score per database image, averaged over queries, as Contrastive Style Descriptors
-(CSD, arXiv 2404.01292) report it; beside CSD's mAP@k stands the classic one, because they are not the same number.
+Two families. *Artist retrieval*: one score per artist, averaged over artists ("macro"), so that an artist
+with many works does not count more. *Image retrieval*: one score per database image, averaged over queries,
+as Contrastive Style Descriptors (CSD, arXiv 2404.01292) report it; beside CSD's mAP@k stands the classic one,
+because they are not the same number.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ __all__ = [
 def macro_top1(scores: Float[np.ndarray, "queries artists"], labels: Int[np.ndarray, " queries"]) -> float:
     """Share of queries whose own artist scores highest, averaged per artist and then over artists.
 
-    Tied scores share the credit, as if ties were broken at random: a score that is the same for every artist earns chance,
-    not a full mark.
+    Tied scores share the credit, as if ties were broken at random: a score that is the same for every artist
+    earns chance, not a full mark.
 
     Args:
         scores: finite; higher is closer.
@@ -60,8 +62,10 @@ def per_artist_top1(
     return _by_artist(np.where(above == 0, 1.0 / tied, 0.0), labels, artists=scores.shape[1])
 
 
-def mean_reciprocal_rank(scores: Float[np.ndarray, "queries artists"], labels: Int[np.ndarray, " queries"]) -> float:
-    """One over the rank of the query's own artist, averaged per artist and then over artists; ties as in `macro_top1`.
+def mean_reciprocal_rank(
+    scores: Float[np.ndarray, "queries artists"], labels: Int[np.ndarray, " queries"]
+) -> float:
+    """One over the rank of the query's own artist, averaged per artist, then over artists; ties share.
 
     Args:
         scores: finite; higher is closer.
@@ -102,7 +106,8 @@ def chance_mean_reciprocal_rank(artists: int) -> float:
 def standard_error(values: Sequence[float]) -> float:
     """Standard error of a mean over splits.
 
-    Random splits of the same works overlap, so this understates how much another set of works would change the number.
+    Random splits of the same works overlap, so this understates how much another set of works would change
+    the number.
 
     Args:
         values: one number per split.
@@ -124,8 +129,8 @@ def map_at_k_csd(
 ) -> float:
     """CSD's mAP@k: Precision@i averaged over *all* ranks i = 1..k, then over queries.
 
-    Unlike classic average precision it also counts the precision at ranks that hold a wrong image, and it does not divide by
-    how many right ones there are.
+    Unlike classic average precision it also counts the precision at ranks that hold a wrong image, and it
+    does not divide by how many right ones there are.
 
     Args:
         similarities: finite; higher is closer. Equal ones keep the database's order.
@@ -156,8 +161,8 @@ def map_at_k_classic(
         k: how deep to look; the size of the database gives uncut average precision.
 
     Returns:
-        0 to 1; each query's sum is divided by the number of right images that k ranks can hold, and a query without any
-        counts as 0.
+        0 to 1; each query's sum is divided by the number of right images that k ranks can hold, and a query
+        without any counts as 0.
     """
     hits = _hits(similarities, query_labels, database_labels, k=k)
     right = (query_labels[:, None] == database_labels[None, :]).sum(axis=1)
@@ -218,7 +223,7 @@ def _hits(
     if not np.isfinite(similarities).all():
         raise ValueError("similarities must be finite: a NaN has no rank")
     order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
-    return database_labels[order] == query_labels[:, None]
+    return np.asarray(database_labels[order] == query_labels[:, None])
 
 
 def _precision(hits: Bool[np.ndarray, "queries k"]) -> Float64[np.ndarray, "queries k"]:

@@ -1,11 +1,13 @@
-"""The public projection: from an encoder's features to the small embedding that everything private is computed on.
+"""The public projection: from an encoder's features to the small embedding that all else is computed on.
 
-Flows in: features of any artwork. Flows out: its embedding, a function of that artwork and of public constants alone. Never
-seen here: a statistic of private artworks; the constants were fitted on public painters (`fedstyle_secure.style.fitting`).
+Flows in: features of any artwork. Flows out: its embedding, a function of that artwork and of public
+constants alone. Never seen here: a statistic of private artworks; the constants were fitted on public
+painters (`fedstyle_secure.style.fitting`).
 
 The constants are package data, one file per encoder, made again by
-``python -m fedstyle_secure.cli.fit_public_projection --encoder NAME --out DIR``. Their hashes are pinned below: with other
-constants the same policy would mean other embeddings, and indexes of different runs could not be compared.
+``python -m fedstyle_secure.cli.fit_public_projection --encoder NAME --out DIR``. Their hashes are pinned
+below: with other constants the same policy would mean other embeddings, and indexes of different runs could
+not be compared.
 """
 
 from __future__ import annotations
@@ -31,10 +33,16 @@ LARGEST_EMBEDDING = 64
 _KIND = "fedstyle-secure/public-projection"
 _VERSION = 1
 _PINNED_SHA256 = {
-    "efficientnet-lite0": "0" * 64,
-    "colour-texture": "0" * 64,
+    "efficientnet-lite0": "1fcfc95604820ba5a3ab730ed1ea58fd8cac6de8c4ded97287e2f347b74dab0c",
+    "colour-texture": "e048256a74766b113c47712cbf4d157651170cd1f6a6bf74eae3e2c5f47e0887",
 }
-_DTYPES = {"mean": np.float32, "scale": np.float32, "matrix": np.float16, "offset": np.float32, "energy": np.float32}
+_DTYPES = {
+    "mean": np.float32,
+    "scale": np.float32,
+    "matrix": np.float16,
+    "offset": np.float32,
+    "energy": np.float32,
+}
 
 
 class PublicProjection:
@@ -64,8 +72,8 @@ class PublicProjection:
     ) -> Float64[np.ndarray, "artworks embedding"]:
         """Embeddings of artworks, each on its own.
 
-        Every feature is a public z-score, clipped at 4, before the projection, so one odd pixel statistic cannot rule an
-        embedding.
+        Every feature is a public z-score, clipped at 4, before the projection, so one odd pixel statistic
+        cannot rule an embedding.
 
         Args:
             features: what the encoder gave.
@@ -87,8 +95,8 @@ class PublicProjection:
     ) -> Float64[np.ndarray, "artworks colour"]:
         """Colour alone: root shares of the Lab histogram, less their public mean; the baseline to beat.
 
-        The bins are not divided by their public deviation: that blows up rare colours and makes a weaker baseline, which
-        would flatter everything compared with it.
+        The bins are not divided by their public deviation: that blows up rare colours and makes a weaker
+        baseline, which would flatter everything compared with it.
 
         Args:
             features: what the encoder gave.
@@ -122,8 +130,8 @@ def load_projection(encoder: Encoder, *, embedding_size: int) -> PublicProjectio
         The projection.
 
     Raises:
-        SetupError: PUBLIC_DATA_CORRUPT, the file is missing, is not the pinned one, or belongs to another version of the
-            encoder.
+        SetupError: PUBLIC_DATA_CORRUPT, the file is missing, is not the pinned one, or belongs to another
+            version of the encoder.
         ValueError: the embedding size is out of range.
     """
     content = _read(encoder.name)
@@ -159,7 +167,8 @@ def pack_projection(fitted: FittedProjection, *, encoder: Encoder, painters: int
         works: how many works of each, for the record.
 
     Returns:
-        A safetensors file; the matrix is kept in half precision, which moves an embedding by less than a thousandth.
+        A safetensors file; the matrix is kept in half precision, which moves an embedding by less than a
+        thousandth.
     """
     tensors = {name: getattr(fitted, name).astype(dtype) for name, dtype in _DTYPES.items()}
     described = {

@@ -1,13 +1,13 @@
 """What an artist's marks look like: texture statistics that need no trained weights.
 
-Flows in: Lab planes of images. Flows out: five feature blocks of histograms and correlations over positions, so that what is
-where in the picture matters little. Never seen here: who made an artwork.
+Flows in: Lab planes of images. Flows out: five feature blocks of histograms and correlations over positions,
+so that what is where in the picture matters little. Never seen here: who made an artwork.
 
-Everything is computed on a pyramid of means over 2 x 2 pixels: at its finest level grain and brushmarks, at its coarsest
-the size of strokes and shapes. The filters are quadrature Gabor pairs; how their energies go together is the idea of Portilla
-and Simoncelli (2000), and filtering the energies once more that of the scattering transform (Bruna and Mallat 2013).
-Local binary patterns follow Ojala, Pietikäinen and Mäenpää (2002), split by sign and with a tolerance, so that flat paint
-counts as flat.
+Everything is computed on a pyramid of means over 2 x 2 pixels: at its finest level grain and brushmarks, at
+its coarsest the size of strokes and shapes. The filters are quadrature Gabor pairs; how their energies go
+together is the idea of Portilla and Simoncelli (2000), and filtering the energies once more that of the
+scattering transform (Bruna and Mallat 2013). Local binary patterns follow Ojala, Pietikäinen and Mäenpää
+(2002), split by sign and with a tolerance, so that flat paint counts as flat.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def _gabor_pairs() -> Float[Tensor, "filters 1 kernel kernel"]:
 
 
 def _filter_energies(planes: Tensor, filters: Tensor) -> Tensor:
-    """Magnitude of each quadrature pair: (artworks, planes, h, w) to (artworks, planes, orientations, h, w)."""
+    """Magnitude of quadrature pairs: (artworks, planes, h, w) to (artworks, planes, orientations, h, w)."""
     artworks, count, height, width = planes.shape
     padded = F.pad(planes.reshape(-1, 1, height, width), (_KERNEL_PX // 2,) * 4, mode="reflect")
     response = F.conv2d(padded, filters)
@@ -111,7 +111,7 @@ def _correlations(energy: Tensor) -> Tensor:
 
 
 def _modulation(energies: list[Tensor], filters: Tensor) -> Tensor:
-    """How much L's energy in each orientation itself varies, per orientation, at every coarser level; a log ratio."""
+    """How much L's energies vary in turn, by orientation, at every coarser level; log ratios."""
     columns = []
     for level in range(_LEVELS - 1):
         plane = energies[level][:, 0]
@@ -142,13 +142,11 @@ def _gradient_strength(lab: Tensor) -> Tensor:
     across = lab[..., 1:-1, 2:] - lab[..., 1:-1, :-2]
     down = lab[..., 2:, 1:-1] - lab[..., :-2, 1:-1]
     strength = (across**2 + down**2).sqrt() / 2
-    return torch.cat(
-        [_octave_shares(strength[:, 0]), _octave_shares(strength[:, 1:].amax(dim=1))], dim=1
-    )
+    return torch.cat([_octave_shares(strength[:, 0]), _octave_shares(strength[:, 1:].amax(dim=1))], dim=1)
 
 
 def _local_contrast(lab: Tensor, *, window_px: int) -> Tensor:
-    """Root shares of octaves of the standard deviation within windows, of L and of chroma (mean of a and b, in octaves)."""
+    """Root shares of octaves of the standard deviation within windows, of L and of chroma."""
     mean = F.avg_pool2d(lab, window_px)
     deviation = (F.avg_pool2d(lab**2, window_px) - mean**2).clamp_min(0).sqrt()
     chroma = (deviation[:, 1] * deviation[:, 2]).sqrt()
@@ -156,7 +154,7 @@ def _local_contrast(lab: Tensor, *, window_px: int) -> Tensor:
 
 
 def _octave_shares(strength: Tensor) -> Tensor:
-    """Histogram over octaves: (artworks, h, w) Lab units to (artworks, bins) root shares; the first bin is "flat"."""
+    """Histogram over octaves of Lab units: (artworks, h, w) to (artworks, bins) root shares; 0 is flat."""
     octave = torch.log2(strength + 0.25) + 2
     return _root_shares(octave.clamp(0, _HISTOGRAM_BINS - 0.01).long(), bins=_HISTOGRAM_BINS)
 

@@ -72,8 +72,8 @@ def test_the_installed_wheel_runs(built: Path, tmp_path: Path) -> None:
     run(sys.executable, "-m", "venv", environment, cwd=tmp_path)
     python = environment / "bin" / "python"
     run(python, "-m", "pip", "install", "-q", "--no-deps", "--no-index", wheel, cwd=tmp_path)
-    # Libraries come from the environment that runs this test. A folder that a .pth file names is searched last
-    # and its own .pth files are not read, so that this project can only come from the wheel.
+    # Libraries come from the environment that runs this test. A folder that a .pth file names is searched
+    # last and its own .pth files are not read, so that this project can only come from the wheel.
     (site,) = (environment / "lib").glob("python*/site-packages")
     (site / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
 

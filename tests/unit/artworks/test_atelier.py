@@ -217,7 +217,7 @@ class TestStyle:
 
     def test_colour_alone_helps_and_does_not_settle_it(self, collection: ArtworkCollection) -> None:
         accuracy = leave_one_out(statistics(collection, colour_statistics), PAINTERS)
-        assert 0.4 < accuracy < 0.95
+        assert 0.4 < accuracy < 0.9
 
     def test_layout_does_not_give_painters_away(self, collection: ArtworkCollection) -> None:
         layout = leave_one_out(statistics(collection, layout_statistics), PAINTERS)

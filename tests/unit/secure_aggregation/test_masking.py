@@ -96,16 +96,24 @@ def test_no_two_blocks_use_the_same_part_of_a_stream(settings) -> None:
     assert np.unique(whole).size == whole.size
 
 
-def test_check_words_add_up_and_differ_by_client_vector_ciphertext_and_secret(new_world, settings) -> None:
+def test_check_words_add_up_and_differ_by_client_vector_settings_ciphertext_and_secret(
+    new_world, settings
+) -> None:
     session, layout = new_world().session, Layout.of(settings(8188 * 3, cohort_cap=16))
+    other_layout = Layout.of(settings(8188 * 3, cohort_cap=16, value_limit=2.0))
 
-    def words(clients, *, secret: bytes = b"g" * 32, label: Label = LABEL) -> np.ndarray:
-        return check_words(secret, clients, session=session, label=label, layout=layout)
+    def words(clients, *, secret: bytes = b"g" * 32, label: Label = LABEL, of: Layout = layout) -> np.ndarray:
+        return check_words(secret, clients, session=session, label=label, layout=of)
 
     ana, ben = words(["ana"]), words(["ben"])
     assert ana.shape == (3, CHECK_WORDS)
     limit = np.uint64(2**layout.parameters.plain_bits - 1)
     np.testing.assert_array_equal((ana + ben) & limit, words(["ben", "ana"]))
-    others = [ben, words(["ana"], secret=b"h" * 32), words(["ana"], label=Label("train", 2, b"m" * 32))]
+    others = [
+        ben,
+        words(["ana"], secret=b"h" * 32),
+        words(["ana"], label=Label("train", 2, b"m" * 32)),
+        words(["ana"], of=other_layout),
+    ]
     everything = np.concatenate([ana, *others]).ravel()
     assert np.unique(everything).size == everything.size

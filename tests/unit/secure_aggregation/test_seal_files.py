@@ -9,7 +9,7 @@ import tenseal.sealapi as seal
 
 from fedstyle_secure.errors import ErrorCode, SetupError
 from fedstyle_secure.secure_aggregation import seal_files
-from fedstyle_secure.secure_aggregation.encryption import BfvKey, BlindAdder, KeyHolder
+from fedstyle_secure.secure_aggregation.encryption import KEY_BYTES, BfvKey, BlindAdder, KeyHolder
 from fedstyle_secure.secure_aggregation.parameters import PARAMETER_SETS
 from fedstyle_secure.secure_aggregation.seal_files import ScratchFile, SealLayout, seal_file_version
 from fedstyle_secure.secure_aggregation.vectors import MaskedUpdate
@@ -77,7 +77,13 @@ def test_without_memory_files_a_private_temporary_file_does_the_same(monkeypatch
     np.testing.assert_array_equal(holder.decrypt(sealed), words)
 
 
-def test_the_key_does_not_stay_in_the_scratch_file() -> None:
+def test_a_scratch_file_that_held_the_key_is_wiped_at_once(monkeypatch) -> None:
+    wiped = []
+    wipe = ScratchFile.wipe
+    monkeypatch.setattr(ScratchFile, "wipe", lambda scratch: (wiped.append(scratch.read()), wipe(scratch)))
     key = BfvKey.generate()
+    # What SEAL saves is compressed, but keys do not get smaller by that.
+    assert [len(content) > KEY_BYTES for content in wiped] == [True]
     holder = KeyHolder(PARAMETER_SETS[0], key)
+    assert key.to_bytes() in wiped[1]
     assert key.to_bytes()[:64] not in holder._scheme.scratch.read()

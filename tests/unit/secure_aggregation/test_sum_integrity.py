@@ -161,6 +161,14 @@ def test_a_sum_that_does_not_add_up_ends_the_session(attack: Attack) -> None:
     assert caught.value.code is ErrorCode.STAGE_OUT_OF_ORDER
 
 
+def test_a_damaged_block_does_not_buy_a_second_answer(attack: Attack) -> None:
+    """A right first block and an impossible second one: the first has been decrypted, so the session ends."""
+    total = attack.honest_total()
+    total[1].c0[0, 0] = 2**48 - 1
+    assert attack.refused(attack.message(total)) is ErrorCode.MESSAGE_MALFORMED
+    assert attack.refused(attack.message(attack.honest_total())) is ErrorCode.STAGE_OUT_OF_ORDER
+
+
 def test_refusals_that_need_no_key_leave_the_sum_awaited(attack: Attack) -> None:
     left_out = attack.message(attack.honest_total(), contributed=(True, False, True, True))
     assert attack.refused(left_out) is ErrorCode.COHORT_INCOMPLETE
