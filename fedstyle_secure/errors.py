@@ -1,7 +1,8 @@
 """Every error a user can meet, in one hierarchy.
 
-Flows in: nothing. Flows out: exceptions that carry a stable code, a sentence that says what was wrong, a sentence that
-says what to do, and the exit code of the command line. Never seen here: keys, tensor values, pixels, update values.
+Flows in: nothing. Flows out: exceptions that carry a stable code, a sentence that says what was wrong, a
+sentence that says what to do, and the exit code of the command line. Never seen here: keys, tensor values,
+pixels, update values.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class ErrorCode(StrEnum):
     # artworks (exit 2)
     ARTWORKS_FOLDER_MISSING = "artworks-folder-missing"
     ARTWORKS_TOO_FEW_ARTISTS = "artworks-too-few-artists"
+    ARTWORKS_TOO_FEW_WORKS = "artworks-too-few-works"
     ARTWORKS_TOO_MANY_ARTISTS = "artworks-too-many-artists"
     ARTWORK_UNREADABLE = "artwork-unreadable"
     # what is handed to a secure sum (exit 2)

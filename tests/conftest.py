@@ -71,7 +71,8 @@ def features() -> Callable[..., dict[str, np.ndarray]]:
         rng = np.random.default_rng(seed)
         directions = rng.standard_normal((artists, size))
         return {
-            f"artist-{k}": 0.3 * rng.standard_normal((works, size)) + directions[k] / np.linalg.norm(directions[k])
+            f"artist-{k}": 0.3 * rng.standard_normal((works, size))
+            + directions[k] / np.linalg.norm(directions[k])
             for k in range(artists)
         }
 
@@ -83,5 +84,7 @@ def shared_artworks() -> Path:
     """The folder of real artworks beside the checkout; tests that need it are skipped where it is missing."""
     folder = Path(__file__).resolve().parents[2] / "shared" / "artworks"
     if not folder.is_dir():
-        pytest.skip("no ../shared/artworks beside this checkout: real art to measure on is not part of the project")
+        pytest.skip(
+            "no ../shared/artworks beside this checkout: real art to measure on is not part of the project"
+        )
     return folder

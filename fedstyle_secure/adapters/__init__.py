@@ -1,1 +1,1 @@
-"""TODO-DOC"""
+"""The layer inside other federated-learning stacks (Flower, NVFlare). Nothing is built here yet."""

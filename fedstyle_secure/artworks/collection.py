@@ -33,7 +33,6 @@ class NoticeCode(StrEnum):
     SUBFOLDER_IGNORED = "subfolder-ignored"
     OTHER_FILES_IGNORED = "other-files-ignored"
     LOOSE_IMAGES_IGNORED = "loose-images-ignored"
-    TOO_MANY_WORKS = "too-many-works"
     ARTIST_LEFT_OUT = "artist-left-out"
 
 

@@ -35,7 +35,6 @@ def read_artworks(
     folder: Path,
     *,
     minimum_per_artist: int,
-    maximum_per_artist: int = 1000,
     minimum_artists: int = 2,
     image_size: int = 128,
 ) -> ArtworkCollection:
@@ -44,7 +43,6 @@ def read_artworks(
     Args:
         folder: holds one sub-folder per artist; its name is the artist's name.
         minimum_per_artist: an artist with fewer readable works is left out.
-        maximum_per_artist: further works, in the order of their file names, are left out.
         minimum_artists: fewer are an error.
         image_size: side of the squares in pixels.
 
@@ -56,14 +54,14 @@ def read_artworks(
             remain.
         ValueError: a limit makes no sense.
     """
-    if not 1 <= minimum_per_artist <= maximum_per_artist:
-        raise ValueError(f"1 <= {minimum_per_artist=} <= {maximum_per_artist=} does not hold")
+    if minimum_per_artist < 1:
+        raise ValueError(f"{minimum_per_artist=} must be at least 1")
     _check_size(image_size)
     notices: list[Notice] = []
     artists: list[ArtistWorks] = []
     left_out: dict[str, str] = {}
     for artist, path in _artist_folders(folder, notices).items():
-        reader = _ArtistReader(artist, path, image_size=image_size, most=maximum_per_artist)
+        reader = _ArtistReader(artist, path, image_size=image_size)
         works, reason = reader.read(least=minimum_per_artist)
         notices += reader.notices
         if works is None:
@@ -207,7 +205,6 @@ class _ArtistReader:
     artist: str
     path: Path
     image_size: int
-    most: int
     notices: list[Notice] = field(default_factory=list)
 
     def read(self, *, least: int) -> tuple[ArtistWorks | None, str]:
@@ -274,15 +271,9 @@ class _ArtistReader:
     ) -> tuple[list[UInt8[np.ndarray, "side side 3"]], list[str]]:
         images: list[UInt8[np.ndarray, "side side 3"]] = []
         first_with: dict[bytes, str] = {}
-        for tried, (name, path) in enumerate(pictures.items()):
-            if len(images) == self.most:
-                self._note(
-                    NoticeCode.TOO_MANY_WORKS,
-                    None,
-                    f"The first {self.most} works are used; {len(pictures) - tried} files were not opened.",
-                    "Choose which works to give, or raise artworks.maximum_per_artist in the policy.",
-                )
-                break
+        # However many there are, all are used: under a limit, one more work would push another one out, and
+        # the guarantee for one work would have to cover two.
+        for name, path in pictures.items():
             try:
                 decoded = decode_image(path, image_size=self.image_size, follow_links=False)
             except ImageProblem as problem:

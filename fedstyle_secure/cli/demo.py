@@ -8,9 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+import numpy as np
+from jaxtyping import Int, UInt8
 
 from fedstyle_secure.artworks.atelier import paint_atelier, write_atelier
-from fedstyle_secure.artworks.collection import ArtworkCollection, ArtistWorks
+from fedstyle_secure.artworks.collection import ArtistWorks, ArtworkCollection
 from fedstyle_secure.cli.console import json_option, print_json, print_result, quiet_option, talk
 from fedstyle_secure.cli.narrator import Narrator
 from fedstyle_secure.cli.page import ExampleMatch, ExampleSearch, render_page
@@ -32,16 +34,20 @@ _SHOWN_ARTISTS = 3
     type=click.Path(path_type=Path),
     help="Folder to write: absent or empty.",
 )
-@click.option("--artists", default=10, show_default=True, type=click.IntRange(3, 100), help="How many painters.")
-@click.option("--works", default=40, show_default=True, type=click.IntRange(6, 500), help="Works of each painter.")
+@click.option(
+    "--artists", default=10, show_default=True, type=click.IntRange(3, 100), help="How many painters."
+)
+@click.option(
+    "--works", default=40, show_default=True, type=click.IntRange(6, 500), help="Works of each painter."
+)
 @click.option("--seed", default=7, show_default=True, type=click.IntRange(min=0), help="Which painters.")
 @json_option
 @quiet_option
 def demo(out: Path, artists: int, works: int, seed: int, as_json: bool) -> None:
     """See it work, on artworks that it paints itself.
 
-    Painters that exist only in this program learn a shared sense of style under the policy that `init` writes. Then
-    works that were held out are searched for. Needs no network and no files.
+    Painters that exist only in this program learn a shared sense of style under the policy that `init`
+    writes. Then works that were held out are searched for. Needs no network and no files.
     """
     voice = talk()
     require_new_folder(out)
@@ -74,15 +80,21 @@ def demo(out: Path, artists: int, works: int, seed: int, as_json: bool) -> None:
     print_result(_search_lines(searches))
     example = searches[0]
     voice.say(f"\nLook at the page:  {out / 'report.html'}")
-    voice.say(f"Search yourself:   fedstyle-secure search {out / 'run'} {out / 'artworks' / example.artist / example.file}")
-    voice.say("Your own art:      fedstyle-secure init, then fedstyle-secure run fedstyle.yaml --artworks FOLDER --out RUN")
+    voice.say(
+        f"Search yourself:   fedstyle-secure search {out / 'run'} "
+        f"{out / 'artworks' / example.artist / example.file}"
+    )
+    voice.say(
+        "Your own art:      fedstyle-secure init, then "
+        "fedstyle-secure run fedstyle.yaml --artworks FOLDER --out RUN"
+    )
 
 
 def _example_searches(finished: StyleRun, collection: ArtworkCollection) -> tuple[ExampleSearch, ...]:
-    """The first held-out work of the first, the middle and the last artist; chosen by place, not by how well it went."""
+    """The first held-out works of the first, middle and last artist: chosen by place, not by success."""
     assert finished.split is not None
     by_name = {works.artist: works for works in collection.artists}
-    names = list(by_name)
+    names = [name for name in by_name if len(finished.split.held_out[name])]
     return tuple(
         _example_search(finished, by_name, artist) for artist in (names[0], names[len(names) // 2], names[-1])
     )
@@ -98,10 +110,17 @@ def _example_search(finished: StyleRun, by_name: dict[str, ArtistWorks], artist:
         file=by_name[artist].files[place],
         picture=by_name[artist].images[place],
         matches=tuple(
-            ExampleMatch(match.artist, match.score, by_name[match.artist].images[train[match.artist][0]])
+            ExampleMatch(match.artist, match.score, _another_work(by_name[match.artist], train[match.artist]))
             for match in matches
         ),
     )
+
+
+def _another_work(
+    works: ArtistWorks, train: Int[np.ndarray, " train"]
+) -> UInt8[np.ndarray, "height width 3"]:
+    """A work that was trained on, or any where an artist has none of those."""
+    return np.asarray(works.images[train[0] if len(train) else 0])
 
 
 def _search_json(search: ExampleSearch) -> dict[str, object]:

@@ -24,7 +24,7 @@ _LINES_FOR_ROUNDS = 20
 
 @final
 class Narrator(RunObserver):
-    """Tells what a run is doing: one line for each stage and for about twenty rounds, and bars on a terminal."""
+    """Tells what a run is doing: a line for each stage and about twenty rounds, and bars on a terminal."""
 
     def __init__(self, voice: Talk) -> None:
         self._voice = voice

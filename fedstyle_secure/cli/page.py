@@ -1,7 +1,7 @@
 """The HTML page of a run: one file, no network, no script.
 
-Flows in: the result of a run as JSON, and example searches with their pictures. Flows out: HTML text. It is a pure rendering:
-nothing is computed here that the result does not say.
+Flows in: the result of a run as JSON, and example searches with their pictures. Flows out: HTML text. It is
+a pure rendering: nothing is computed here that the result does not say.
 """
 
 from __future__ import annotations
@@ -66,7 +66,10 @@ def render_page(
         A self-contained HTML document.
     """
     environment = Environment(
-        loader=PackageLoader("fedstyle_secure.cli"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("fedstyle_secure.cli"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
     )
     environment.filters["bytes"] = readable_bytes
     environment.filters["round_up"] = round_up
@@ -101,7 +104,8 @@ def _search_for_template(search: ExampleSearch) -> Mapping[str, Any]:
     return {
         "query": {"artist": search.artist, "image": _data_uri(search.picture)},
         "matches": [
-            {"artist": match.artist, "score": match.score, "image": _data_uri(match.picture)} for match in search.matches
+            {"artist": match.artist, "score": match.score, "image": _data_uri(match.picture)}
+            for match in search.matches
         ],
     }
 
@@ -125,7 +129,9 @@ def _epsilon_chart(result: Mapping[str, Any]) -> Mapping[str, Any]:
     def y(epsilon: float) -> float:
         return float(round(height - bottom - (height - bottom - top) * epsilon / highest, 1))
 
-    first_of_stage = {exchange["stage"]: place for place, exchange in reversed(list(enumerate(exchanges, start=1)))}
+    first_of_stage = {
+        exchange["stage"]: place for place, exchange in reversed(list(enumerate(exchanges, start=1)))
+    }
     return {
         "width": width,
         "height": height,

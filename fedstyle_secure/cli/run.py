@@ -35,12 +35,14 @@ __all__ = ["run"]
     "--evaluate",
     "with_evaluation",
     is_flag=True,
-    help="Hold 30 % of the works out and measure retrieval on them; the guarantee does not cover those works.",
+    help="Hold 30 % of the works out and measure retrieval on them. The guarantee does not cover them.",
 )
 @click.option("--resume", is_flag=True, help="Continue the run in --out where it stopped.")
 @json_option
 @quiet_option
-def run(policy: Path, artworks: Path, out: Path, with_evaluation: bool, resume: bool, as_json: bool) -> None:
+def run(
+    *, policy: Path, artworks: Path, out: Path, with_evaluation: bool, resume: bool, as_json: bool
+) -> None:
     """Train on a folder of artworks, as the file POLICY promises.
 
     Writes the run to --out: the released state, a style index for `search`, and a page, report.html.
@@ -50,7 +52,6 @@ def run(policy: Path, artworks: Path, out: Path, with_evaluation: bool, resume: 
     collection = read_artworks(
         artworks,
         minimum_per_artist=promised.artworks.minimum_per_artist,
-        maximum_per_artist=promised.artworks.maximum_per_artist,
         minimum_artists=promised.federation.cohort.minimum,
     )
     for notice in collection.notices:

@@ -1,6 +1,7 @@
 """`fedstyle-secure search`: rank the artists of a run for an image, by style.
 
-Flows in: a run folder and an image. Flows out: artists, best first. The image is looked at here and stays here.
+Flows in: a run folder and an image. Flows out: artists, best first. The image is looked at here and stays
+here.
 """
 
 from __future__ import annotations
@@ -22,14 +23,16 @@ __all__ = ["search"]
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("image", type=click.Path(path_type=Path))
-@click.option("--top", default=5, show_default=True, type=click.IntRange(min=1), help="How many artists to name.")
+@click.option(
+    "--top", default=5, show_default=True, type=click.IntRange(min=1), help="How many artists to name."
+)
 @json_option
 @quiet_option
 def search(run: Path, image: Path, top: int, as_json: bool) -> None:
     """Rank the artists of RUN by how close their style is to IMAGE.
 
-    RUN is a folder that `run` or `demo` has written. The score is a cosine, -1 to 1; only its order within one
-    search means something.
+    RUN is a folder that `run` or `demo` has written. The score is a cosine, -1 to 1; only its order within
+    one search means something.
     """
     index = StyleIndex.load(run)
     encoder = load_encoder(cast(EncoderName, index.encoder))  # a name that `load` has checked

@@ -1,7 +1,7 @@
 """One artist's side of the run.
 
-Flows in: the artist's own features (they never leave this object) and opened sums. Flows out: clipped, noised releases and
-their encryptions. This is the only module in which private features meet the protocol.
+Flows in: the artist's own features (they never leave this object) and opened sums. Flows out: clipped,
+noised releases and their encryptions. This is the only module in which private features meet the protocol.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from fedstyle_secure.privacy.training import PerExampleGradient, PerExampleLoss
 from fedstyle_secure.secure_aggregation.client import SumClient
 from fedstyle_secure.secure_aggregation.encoding import decode
 from fedstyle_secure.secure_aggregation.vectors import ClippedUpdate
+from fedstyle_secure.style.embedding import unit_rows
 from fedstyle_secure.style.head import StyleHead
 from fedstyle_secure.style.loss import anchor_loss
 
@@ -41,8 +42,9 @@ class Artist:
         meter: refuses releases past the plan.
 
     Guarantees:
-        With system noise, the sequence of everything that `release` returns is (epsilon, delta)-differentially private with
-        respect to one artwork of this artist, against everybody who sees it, with the plan's epsilon and delta.
+        With system noise, the sequence of everything that `release` returns is (epsilon,
+        delta)-differentially private with respect to one artwork of this artist, against everybody who sees
+        it, with the plan's epsilon and delta.
     """
 
     def __init__(
@@ -65,9 +67,11 @@ class Artist:
         self._clip_norm_l2 = plan.policy.privacy.clip_norm_l2
         self._head = StyleHead(plan.embedding_size)
         self._gradient = PerExampleGradient(self._head, clip_norm_l2=self._clip_norm_l2)
-        # One function object for the whole run: the check that a loss does not couple artworks is made once for each.
+        # One function object for the whole run: the check that a loss does not couple artworks is made once
+        # for each.
         self._artwork_loss: PerExampleLoss = self._loss_against_anchors
-        self._anchors: Float[Tensor, "artists embedding"] | None = None
+        self._released_anchors: Float[Tensor, "artists embedding"]
+        self._mapped_anchors: Float[Tensor, "artists embedding"]
 
     def __repr__(self) -> str:
         return f"Artist({self.name!r})"
@@ -124,8 +128,8 @@ class Artist:
             noise_multiplier=self._plan.budget.noise_multiplier(stage),
             noise=self._noise,
         )
-        # Every artist has a place of its own in one long vector, so that prototypes too reach the others only through the
-        # secure sum, and the aggregator sees none of them.
+        # Every artist has a place of its own in one long vector, so that prototypes too reach the others
+        # only through the secure sum, and the aggregator sees none of them.
         places = np.zeros((len(self._plan.artists), prototype.size))
         places[self._place] = prototype
         return places.ravel()
@@ -133,8 +137,11 @@ class Artist:
     def _gradient_release(self, state: GlobalState) -> Float[np.ndarray, " values"]:
         with torch.no_grad():
             self._head.linear.weight.copy_(torch.as_tensor(state.head_weight))
-        self._anchors = torch.as_tensor(state.mapped_anchors())
-        clipped = self._gradient.clipped_sum(self._artwork_loss, torch.as_tensor(state.centred(self._features)))
+        self._released_anchors = torch.as_tensor(state.released_anchors())
+        self._mapped_anchors = torch.as_tensor(unit_rows(state.released_anchors() @ state.head_weight.T))
+        clipped = self._gradient.clipped_sum(
+            self._artwork_loss, torch.as_tensor(state.centred(self._features))
+        )
         return release_sum(
             clipped, noise_multiplier=self._plan.budget.noise_multiplier(Stage.TRAIN), noise=self._noise
         )
@@ -142,15 +149,19 @@ class Artist:
     def _loss_against_anchors(
         self, embeddings: Float[Tensor, "artworks embedding"]
     ) -> Float[Tensor, " artworks"]:
-        """Each artwork against what has been released: its artist's anchor, the others', the server's representation."""
-        assert self._anchors is not None
+        """Each artwork against what has been released and is constant in this round.
+
+        It is contrasted with the artists' anchors as the present head maps them, and aligned with the
+        representation of its artist that everybody was given before training, so that the space does not
+        drift away from it.
+        """
         training = self._plan.policy.training
-        others = torch.cat([self._anchors[: self._place], self._anchors[self._place + 1 :]])
+        mapped = self._mapped_anchors
         return anchor_loss(
             embeddings,
-            own_anchor=self._anchors[self._place],
-            other_anchors=others,
-            server_representation=self._anchors[self._place],
+            own_anchor=mapped[self._place],
+            other_anchors=torch.cat([mapped[: self._place], mapped[self._place + 1 :]]),
+            server_representation=self._released_anchors[self._place],
             temperature=training.temperature,
             alignment_weight=training.alignment,
         )

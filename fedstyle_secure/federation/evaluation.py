@@ -1,22 +1,26 @@
 """How well artists are found by their style, on works that were held out.
 
-Flows in: all artists' features and the plan. Flows out: macro top-1 and mean reciprocal rank with standard errors, for the private
-run, for the same run without noise, for the frozen features alone, for colour alone, and for chance. The held-out works are
-*not* covered by the guarantee and the extra runs are thrown away: these numbers are for the eyes of the one who measures.
+Flows in: all artists' features and the plan. Flows out: macro top-1 and mean reciprocal rank with standard
+errors, for the private run, for the same run without noise, for the frozen features alone, for colour alone,
+and for chance. The held-out works are *not* covered by the guarantee and the extra runs are thrown away:
+these numbers are for the eyes of the one who measures.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from fedstyle_secure.errors import ArtworkError, ErrorCode
 from fedstyle_secure.federation.global_state import GlobalState
 from fedstyle_secure.federation.run_plan import RunPlan
 from fedstyle_secure.federation.session import run_session
 from fedstyle_secure.privacy.noise import NoiseSource, NoNoise, SystemNoise
+from fedstyle_secure.style.embedding import unit_rows
 from fedstyle_secure.style.metrics import (
     chance_mean_reciprocal_rank,
     chance_top1,
@@ -25,9 +29,20 @@ from fedstyle_secure.style.metrics import (
     standard_error,
 )
 
-__all__ = ["HELD_OUT_SHARE", "SPLITS", "Quality", "Score", "Split", "evaluate", "evaluation_runs", "split_works"]
+__all__ = [
+    "HELD_OUT_SHARE",
+    "SPLITS",
+    "Quality",
+    "Score",
+    "Split",
+    "evaluate",
+    "evaluation_runs",
+    "evaluation_splits",
+    "split_works",
+]
 
 Features = Mapping[str, Float[np.ndarray, "artworks embedding"]]
+WorkIds = Mapping[str, Sequence[bytes]]
 
 HELD_OUT_SHARE = 0.3
 SPLITS = 5
@@ -46,7 +61,8 @@ class Score:
     """Retrieval quality over the splits.
 
     Attributes:
-        macro_top1: share of held-out works whose artist ranks first, averaged over artists, then over splits; 0 to 1.
+        macro_top1: share of held-out works whose artist ranks first, averaged over artists, then over
+            splits; 0 to 1.
         macro_top1_se: its standard error over the splits, the noise's own scatter included.
         mrr: mean reciprocal rank of the right artist, averaged in the same way; 0 to 1.
     """
@@ -66,6 +82,8 @@ class Quality:
         frozen: mean public features of each artist, no training, no noise; not private.
         colour: the same with the colour part of the features only; not private.
         chance: what guessing gives.
+        private_top1_by_artist: for each artist the share of held-out works that find the artist first in the
+            private run, over all splits; None where no split holds a work of the artist out.
     """
 
     private: Score
@@ -73,24 +91,52 @@ class Quality:
     frozen: Score
     colour: Score
     chance: Score
+    private_top1_by_artist: Mapping[str, float | None]
 
 
-def split_works(works_per_artist: Mapping[str, int], number: int) -> Split:
-    """Hold out about 30 % of every artist's works, at least one, and always in the same way for the same number.
+def split_works(work_ids: WorkIds, number: int) -> Split:
+    """Hold out each work with a probability of 30 %, always in the same way for the same work and number.
+
+    Whether a work is held out depends on that work alone. If it depended on how many others there are, one
+    artwork more or less would exchange the others between training and evaluation, and the guarantee for one
+    artwork would have to cover them all.
 
     Args:
-        works_per_artist: how many works each artist has, at least 2.
+        work_ids: for each artist a hash of every work, in the order of the works.
         number: which split, from 0.
 
     Returns:
         Places of the works.
     """
     train, held_out = {}, {}
-    for place, (artist, works) in enumerate(sorted(works_per_artist.items())):
-        order = np.random.default_rng([number, place]).permutation(works)
-        held = max(1, round(HELD_OUT_SHARE * works))
-        train[artist], held_out[artist] = np.sort(order[held:]), np.sort(order[:held])
+    for artist, ids in work_ids.items():
+        chosen = np.array([_is_held_out(work_id, number) for work_id in ids], dtype=bool)
+        train[artist], held_out[artist] = np.flatnonzero(~chosen), np.flatnonzero(chosen)
     return Split(train, held_out)
+
+
+def _is_held_out(work_id: bytes, number: int) -> bool:
+    drawn = int.from_bytes(hashlib.sha256(number.to_bytes(4, "big") + work_id).digest()[:8], "big")
+    return drawn < HELD_OUT_SHARE * 2**64
+
+
+def evaluation_splits(work_ids: WorkIds) -> tuple[Split, ...]:
+    """The splits of an evaluation; the real run trains on the first.
+
+    Args:
+        work_ids: as `split_works` takes them.
+
+    Raises:
+        ArtworkError: there are so few works that a split holds none of them out.
+    """
+    splits = tuple(split_works(work_ids, number) for number in range(SPLITS))
+    if not all(any(len(places) for places in split.held_out.values()) for split in splits):
+        raise ArtworkError(
+            ErrorCode.ARTWORKS_TOO_FEW_WORKS,
+            "there are so few works that a split for evaluation holds none of them out",
+            fix="Run without --evaluate, or add works.",
+        )
+    return splits
 
 
 def evaluation_runs() -> int:
@@ -103,6 +149,7 @@ def evaluate(
     features: Features,
     colour: Features,
     *,
+    splits: Sequence[Split],
     first_state: GlobalState,
     on_run: Callable[[], None] = lambda: None,
 ) -> Quality:
@@ -112,13 +159,14 @@ def evaluate(
         plan: the run's public constants.
         features: all works' features, held-out ones included.
         colour: their colour features.
-        first_state: what the real run released, trained on split 0; the other splits are run here and thrown away.
+        splits: the splits of the works.
+        first_state: what the real run released, trained on the first split; the others are run here and
+            thrown away.
         on_run: called after each of the `evaluation_runs()` runs.
 
     Returns:
         The scores.
     """
-    splits = [split_works({artist: len(works) for artist, works in features.items()}, k) for k in range(SPLITS)]
 
     def run(split: Split, noise: Callable[[], NoiseSource]) -> GlobalState:
         state = run_session(plan, _take(features, split.train), noise=noise).state
@@ -128,8 +176,11 @@ def evaluate(
     private = [first_state, *(run(split, SystemNoise) for split in splits[1:])]
     without_noise = [run(split, NoNoise) for split in splits]
     artists = len(plan.artists)
+    ranked = [_ranked_first(*pair, features, plan) for pair in zip(private, splits, strict=True)]
     return Quality(
-        private=_over_splits([_score_state(*pair, features, plan) for pair in zip(private, splits, strict=True)]),
+        private=_over_splits(
+            [_score_state(*pair, features, plan) for pair in zip(private, splits, strict=True)]
+        ),
         without_noise=_over_splits(
             [_score_state(*pair, features, plan) for pair in zip(without_noise, splits, strict=True)]
         ),
@@ -138,20 +189,42 @@ def evaluate(
         chance=Score(
             macro_top1=chance_top1(artists), macro_top1_se=0.0, mrr=chance_mean_reciprocal_rank(artists)
         ),
+        private_top1_by_artist={
+            artist: _mean_or_none([first for by_artist in ranked for first in by_artist[artist]])
+            for artist in plan.artists
+        },
     )
 
 
-def _score_state(
-    state: GlobalState, split: Split, features: Features, plan: RunPlan
-) -> tuple[float, float]:
+def _score_state(state: GlobalState, split: Split, features: Features, plan: RunPlan) -> tuple[float, float]:
     queries, labels = _stack(_take(features, split.held_out), plan.artists)
     return _score(state.embed(queries) @ state.finished_prototypes().T, labels)
 
 
+def _ranked_first(
+    state: GlobalState, split: Split, features: Features, plan: RunPlan
+) -> Mapping[str, Sequence[bool]]:
+    """For each artist, which held-out works find the artist first."""
+    prototypes = state.finished_prototypes()
+    return {
+        artist: list((state.embed(works) @ prototypes.T).argmax(axis=1) == place) if len(works) else []
+        for place, artist in enumerate(plan.artists)
+        for works in [features[artist][split.held_out[artist]]]
+    }
+
+
+def _mean_or_none(values: Sequence[bool]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
 def _score_means(features: Features, split: Split, artists: Sequence[str]) -> tuple[float, float]:
-    queries, labels = _stack({a: _unit(works) for a, works in _take(features, split.held_out).items()}, artists)
+    queries, labels = _stack(
+        {a: unit_rows(works) for a, works in _take(features, split.held_out).items()}, artists
+    )
     train = _take(features, split.train)
-    prototypes = _unit(np.stack([_unit(train[artist]).mean(axis=0) for artist in artists]))
+    # A sum and not a mean: it points the same way, and an artist without a work gives zeros instead of
+    # nothing.
+    prototypes = unit_rows(np.stack([unit_rows(train[artist]).sum(axis=0) for artist in artists]))
     return _score(queries @ prototypes.T, labels)
 
 
@@ -163,9 +236,7 @@ def _score(
 
 def _over_splits(scores: Sequence[tuple[float, float]]) -> Score:
     top1, mrr = zip(*scores, strict=True)
-    return Score(
-        macro_top1=float(np.mean(top1)), macro_top1_se=standard_error(top1), mrr=float(np.mean(mrr))
-    )
+    return Score(macro_top1=float(np.mean(top1)), macro_top1_se=standard_error(top1), mrr=float(np.mean(mrr)))
 
 
 def _take(features: Features, places: Mapping[str, Int[np.ndarray, " works"]]) -> Features:
@@ -177,7 +248,3 @@ def _stack(
 ) -> tuple[Float[np.ndarray, "works embedding"], Int[np.ndarray, " works"]]:
     labels = np.concatenate([np.full(len(features[artist]), place) for place, artist in enumerate(artists)])
     return np.concatenate([features[artist] for artist in artists]), labels
-
-
-def _unit(rows: Float[np.ndarray, "rows values"]) -> Float[np.ndarray, "rows values"]:
-    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float64).tiny))

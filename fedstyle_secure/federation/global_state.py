@@ -1,7 +1,8 @@
 """What everybody knows after each exchange: the centre, the anchors, the head, the prototypes.
 
-Flows in: opened sums, which are released (clipped, noised) numbers. Flows out: the next state, the same bit for bit on every
-artist's machine, since all of them apply the same arithmetic to the same integers. Never seen here: one artist's own numbers.
+Flows in: opened sums, which are released (clipped, noised) numbers. Flows out: the next state, the same on
+every artist's machine, since all of them apply the same arithmetic to the same integers. Never seen here: one
+artist's own numbers.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from jaxtyping import Float
 
 from fedstyle_secure.federation.run_plan import Exchange, RunPlan, Stage
 from fedstyle_secure.privacy.release import estimate_mean, merge_by_inverse_variance
+from fedstyle_secure.style.embedding import centred_directions, style_embeddings, unit_rows
 
 __all__ = ["FEATURE_NORM_BOUND", "GlobalState"]
 
-# Public bound on the length of one artwork's projected features when their mean is taken. The projection scales public features
-# to a root-mean-square length of 1, so few works are longer than this.
+# Public bound on the length of one artwork's projected features when their mean is taken. The projection
+# scales public features to a root-mean-square length of 1, so few works are longer than this.
 FEATURE_NORM_BOUND = 1.5
 
 
@@ -56,7 +58,7 @@ class GlobalState:
             prototypes=None,
         )
 
-    def arrays(self) -> dict[str, Float[np.ndarray, "..."]]:
+    def arrays(self) -> dict[str, Float[np.ndarray, ...]]:
         """The state as named arrays, for storage."""
         named = {
             "centre": self.centre,
@@ -69,7 +71,7 @@ class GlobalState:
         return {name: array for name, array in named.items() if array is not None}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, Float[np.ndarray, "..."]]) -> GlobalState:
+    def from_arrays(cls, arrays: Mapping[str, Float[np.ndarray, ...]]) -> GlobalState:
         """The inverse of `arrays`."""
         return cls(
             centre=arrays["centre"],
@@ -115,17 +117,17 @@ class GlobalState:
     def centred(
         self, features: Float[np.ndarray, "artworks embedding"]
     ) -> Float[np.ndarray, "artworks embedding"]:
-        """Directions of features as seen from the released centre, unit length: what the head is applied to."""
-        return _unit_rows(features - self.centre)
+        """Unit directions of features as seen from the released centre: what the head is applied to."""
+        return centred_directions(features, centre=self.centre)
 
     def embed(
         self, features: Float[np.ndarray, "artworks embedding"]
     ) -> Float[np.ndarray, "artworks embedding"]:
         """Style embeddings under the released centre and head, unit length."""
-        return _unit_rows(self.centred(features) @ self.head_weight.T)
+        return style_embeddings(features, centre=self.centre, head_weight=self.head_weight)
 
-    def mapped_anchors(self) -> Float[np.ndarray, "artists embedding"]:
-        """The anchors as the present head sees them, unit length.
+    def released_anchors(self) -> Float[np.ndarray, "artists embedding"]:
+        """The artists' first prototypes, unit length.
 
         Raises:
             ValueError: the anchors have not been released yet.
@@ -133,7 +135,7 @@ class GlobalState:
         if self.anchors is None:
             message = "the run has not released its anchors yet"
             raise ValueError(message)
-        return _unit_rows(self.anchors @ self.head_weight.T)
+        return unit_rows(self.anchors)
 
     def finished_prototypes(self) -> Float[np.ndarray, "artists embedding"]:
         """The prototypes of a finished run.
@@ -155,16 +157,20 @@ class GlobalState:
         )
         return replace(self, centre=estimate.mean, count=estimate.count)
 
-    def _with_step(self, gradient_sum: Float[np.ndarray, "embedding embedding"], plan: RunPlan) -> GlobalState:
+    def _with_step(
+        self, gradient_sum: Float[np.ndarray, "embedding embedding"], plan: RunPlan
+    ) -> GlobalState:
         training = plan.policy.training
         momentum = training.momentum * self.momentum + gradient_sum / self.count
-        return replace(self, momentum=momentum, head_weight=self.head_weight - training.learning_rate * momentum)
+        return replace(
+            self, momentum=momentum, head_weight=self.head_weight - training.learning_rate * momentum
+        )
 
     def _with_prototypes(self, last: Float[np.ndarray, "artists embedding"], plan: RunPlan) -> GlobalState:
         if self.anchors is None:
-            return replace(self, prototypes=_unit_rows(last))
-        # The anchors saw the space before the head. A head of mean singular value s scales their noise by about s, so they
-        # are divided by it before both estimates are weighted by their inverse variances.
+            return replace(self, prototypes=unit_rows(last))
+        # The anchors saw the space before the head. A head of mean singular value s scales their noise by
+        # about s, so they are divided by it before both estimates are weighted by their inverse variances.
         scale = np.linalg.norm(self.head_weight) / np.sqrt(plan.embedding_size)
         first = self.anchors @ self.head_weight.T / scale
         merged = merge_by_inverse_variance(
@@ -174,13 +180,8 @@ class GlobalState:
                 plan.budget.noise_multiplier(Stage.REPRESENT),
             ],
         )
-        return replace(self, prototypes=_unit_rows(merged))
+        return replace(self, prototypes=unit_rows(merged))
 
 
 def _smallest_count(plan: RunPlan) -> int:
     return plan.policy.artworks.minimum_per_artist * len(plan.artists)
-
-
-def _unit_rows(rows: Float[np.ndarray, "artists embedding"]) -> Float[np.ndarray, "artists embedding"]:
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(rows / np.maximum(lengths, np.finfo(np.float64).tiny))

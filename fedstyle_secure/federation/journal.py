@@ -1,7 +1,7 @@
 """What must survive a crash, so that no release is ever drawn twice.
 
-Flows in: releases before they leave, released state after each exchange. Flows out: the same, after a restart. `RunFolder`
-keeps it on disk; `NoJournal` keeps nothing, for sessions that are thrown away.
+Flows in: releases before they leave, released state after each exchange. Flows out: the same, after a
+restart. `RunFolder` keeps it on disk; `NoJournal` keeps nothing, for sessions that are thrown away.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Journal(Protocol):
     def keep(self, exchange: Exchange, draw: Callable[[], Releases]) -> Releases:
         """Return the releases of an exchange: those kept from before, else newly drawn ones.
 
-        New ones are kept before this returns, so before anything leaves: a restart sends the same releases again, and
-        whoever sees both learns nothing more.
+        New ones are kept before this returns, so before anything leaves: a restart sends the same releases
+        again, and whoever sees both learns nothing more.
         """
         ...
 

@@ -1,6 +1,7 @@
 """What is written down about each exchange and about the whole run.
 
-Flows in: sizes, times and epsilon. Flows out: the JSON that `run` prints. Never seen here: values of updates or artworks.
+Flows in: sizes, times and epsilon. Flows out: the JSON that `run` prints. Never seen here: values of updates
+or artworks.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ class ExchangeRecord:
         cohort: number of artists whose releases are in the sum.
         bytes_up_per_artist: bytes each artist sent, the most of any.
         bytes_down_per_artist: bytes each artist received, the most of any.
-        seconds: wall-clock seconds by step (`release`, `protect`, `aggregate`, `open`), summed over the artists, who take
-            turns in the embedded engine.
+        seconds: wall-clock seconds by step (`release`, `protect`, `aggregate`, `open`), summed over the
+            artists, who take turns in the embedded engine.
         epsilon_so_far: what has been spent after it, at the policy's delta.
     """
 

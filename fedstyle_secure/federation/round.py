@@ -1,9 +1,11 @@
 """One exchange: the main path of the product, top to bottom.
 
-Flows in: every artist's private features, inside the artist objects. Flows out: the sum of their releases, opened by the artists
-alone. Never seen here: a raw update; the bytes that pass the transport are ciphertexts under masks.
+Flows in: every artist's private features, inside the artist objects. Flows out: the sum of their releases,
+opened by the artists alone. Never seen here: a raw update; the bytes that pass the transport are ciphertexts
+under masks.
 
-    features -> clipped, noised release -> encoded, masked, encrypted, signed upload -> sealed sum -> opened sum -> next state
+    features -> clipped, noised release -> encoded, masked, encrypted, signed upload -> sealed sum -> opened
+    sum -> next state
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ class ExchangeOutcome:
 
 
 def set_up_secure_sums(artists: Sequence[Artist], transport: Transport) -> None:
-    """Agree on mask keys and hand round the decryption key, which the aggregator relays sealed and cannot read.
+    """Agree on mask keys and hand round the decryption key, which the aggregator relays sealed.
 
     Raises:
         ProtocolError: somebody sent what the protocol does not allow.
@@ -78,7 +80,9 @@ def run_exchange(
     """
     seconds: dict[str, float] = {}
     with _timed(seconds, "release"):
-        releases = journal.keep(exchange, lambda: {artist.name: artist.release(exchange, state) for artist in artists})
+        releases = journal.keep(
+            exchange, lambda: {artist.name: artist.release(exchange, state) for artist in artists}
+        )
     with _timed(seconds, "protect"):
         uploads = {artist.name: artist.protect(exchange, releases[artist.name], state) for artist in artists}
     with _timed(seconds, "aggregate"):

@@ -1,15 +1,18 @@
 """The folder of a run: what it was started with, how far it is, and what may have left already.
 
-Flows in: released state, records, and the releases of the exchange under way. Flows out: the same after a crash, so that a run
-continues where it stopped and no release is drawn twice. Never written here: artworks, features, keys, unnoised sums.
+Flows in: released state, records, and the releases of the exchange under way. Flows out: the same after a
+crash, so that a run continues where it stopped and no release is drawn twice. Never written here: artworks,
+features, keys, unnoised sums.
 
 Layout::
 
     policy.yaml            the policy of the run, as it was
     manifest.json          versions, hashes, the guarantee
-    state.safetensors      the released state after the last finished exchange, with the records of all exchanges
-    outbox.safetensors     the releases of the exchange under way (exists only between drawing noise and finishing)
-    style-index.*, result.json, report.html    written at the end
+    state.safetensors      the released state after the last finished exchange, and the records of all
+    outbox.safetensors     the releases of the exchange under way; gone when it is done
+    style-index*           the style index, at the end
+    result.json            what `run --json` prints, at the end
+    report.html            the page of the run, at the end
 
 Every file is written to a temporary name, flushed to disk and renamed, and is readable by its owner alone.
 """
@@ -46,7 +49,12 @@ __all__ = [
 ]
 
 _SCHEMA_VERSION = 1
-_MANIFEST, _POLICY, _STATE, _OUTBOX = "manifest.json", "policy.yaml", "state.safetensors", "outbox.safetensors"
+_MANIFEST, _POLICY, _STATE, _OUTBOX = (
+    "manifest.json",
+    "policy.yaml",
+    "state.safetensors",
+    "outbox.safetensors",
+)
 
 
 @dataclass(frozen=True)
@@ -56,8 +64,8 @@ class Manifest:
     Attributes:
         package_version: version of this package.
         policy_sha256: fingerprint of the policy, hexadecimal.
-        artworks_sha256: fingerprint of the artworks that take part, hexadecimal. It stays in this folder: whoever holds a
-            candidate set of artworks could test it against the hash.
+        artworks_sha256: fingerprint of the artworks that take part, hexadecimal. It stays in this folder:
+            whoever holds a candidate set of artworks could test it against the hash.
         encoder: name of the public encoder.
         projection_sha256: hash of the public projection.
         artists: names on the roster.
@@ -75,7 +83,7 @@ class Manifest:
 
 @final
 class RunFolder:
-    """One run on disk, and its journal. Use `create` or `reopen`, then hold `locked()` while the run goes on."""
+    """One run on disk, and its journal. Use `create` or `reopen`, then hold `locked()` during the run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -116,14 +124,14 @@ class RunFolder:
             raise UsageError(
                 ErrorCode.RUN_FOLDER_OTHER_POLICY,
                 f"the run in {path} was begun under another policy",
-                fix=f"Resume with the policy it was begun with ({path / _POLICY}), or start a new run in another folder.",
+                fix=f"Resume with the policy it was begun with ({path / _POLICY}), or choose another folder.",
             )
         differing = [name for name, value in _as_json(manifest).items() if _as_json(begun)[name] != value]
         if differing:
             raise UsageError(
                 ErrorCode.RUN_FOLDER_OTHER_ARTWORKS,
                 f"the run in {path} was begun with something else: {', '.join(differing)} differ",
-                fix="Resume with the same artworks, encoder, version and options, or start a new run in another folder.",
+                fix="Resume with the same artworks, encoder, version and options, or choose another folder.",
             )
         return cls(path)
 

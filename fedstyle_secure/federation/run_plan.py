@@ -1,7 +1,8 @@
 """The public constants of a run, derived from the policy and the roster alone.
 
-Flows in: the policy and the names of the artists. Flows out: the list of exchanges, the noise of each, the sizes and value
-ranges of the secure sums. Never seen here: an artwork, a feature, or how many works anybody has.
+Flows in: the policy and the names of the artists. Flows out: the list of exchanges, the noise of each, the
+sizes and value ranges of the secure sums. Never seen here: an artwork, a feature, or how many works anybody
+has.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from fedstyle_secure.secure_aggregation.encoding import SumSettings
 
 __all__ = ["Exchange", "RunPlan", "Stage", "plan_run"]
 
-# The share of `represent` that the first prototypes (the anchors of training) take; the rest goes to the last ones.
+# The share of `represent` that the first prototypes (the anchors of training) take; the rest goes to the
+# last ones.
 _ANCHOR_SHARE_OF_REPRESENT = 1 / 3
 
-# Noise further out than this many standard deviations is clamped by the encoding. Clamping happens after the noise, so it
-# is post-processing and costs no privacy; at 8 standard deviations it is also never seen (probability 1e-15 a value).
+# Noise further out than this many standard deviations is clamped by the encoding. Clamping happens after the
+# noise, so it is post-processing and costs no privacy; at 8 standard deviations it is also never seen
+# (probability 1e-15 a value).
 _NOISE_TAIL_STANDARD_DEVIATIONS = 8.0
 
 
@@ -58,8 +61,10 @@ class RunPlan:
 
     Attributes:
         policy: the policy that the run keeps.
-        artists: names of the artists in roster order; an artist's place in it is its place in the prototype vector.
-        public_model: fingerprint of the frozen encoder and the public projection, which all artists must share.
+        artists: names of the artists in roster order; an artist's place in it is its place in the prototype
+            vector.
+        public_model: fingerprint of the frozen encoder and the public projection, which all artists must
+            share.
         budget: noise multiplier of every release, calibrated together.
         exchanges: every secure sum of the run, in order.
     """
@@ -89,12 +94,15 @@ class RunPlan:
     def sum_settings(self, stage: Stage) -> SumSettings:
         """The public constants of the secure sum of a stage."""
         clip = self.policy.privacy.clip_norm_l2
-        largest_sum = self.policy.artworks.maximum_per_artist
+        largest_sum = self.policy.artworks.largest_collection
         tail = _NOISE_TAIL_STANDARD_DEVIATIONS * self.budget.noise_multiplier(stage)
+        # Rounded, because the settings must be the same bit for bit on machines whose mathematics libraries
+        # differ.
+        value_limit = float(f"{clip * (largest_sum + tail):.6g}")
         return SumSettings(
             length=self.length(stage),
             value_bits=self.policy.secure_aggregation.value_bits,
-            value_limit=clip * (largest_sum + tail),
+            value_limit=value_limit,
             cohort_cap=len(self.artists),
         )
 
@@ -126,7 +134,7 @@ def plan_run(policy: Policy, artists: Sequence[str], *, public_model: str) -> Ru
         raise ArtworkError(
             ErrorCode.ARTWORKS_TOO_FEW_ARTISTS,
             f"{len(artists)} artists take part, and the policy wants a cohort of at least {minimum}",
-            fix="Add artists, or lower federation.cohort.minimum in the policy if a smaller crowd is hidden well enough.",
+            fix="Add artists, or lower federation.cohort.minimum if a smaller crowd hides them well enough.",
         )
     releases = _planned_releases(policy)
     budget = plan_budget(
@@ -156,4 +164,8 @@ def _planned_releases(policy: Policy) -> Mapping[str, PlannedRelease]:
         Stage.TRAIN: (split.train, policy.federation.rounds),
         Stage.REPRESENT: (split.represent - anchor_share, 1),
     }
-    return {stage: PlannedRelease(share=share, count=count) for stage, (share, count) in shares.items() if share > 0}
+    return {
+        stage: PlannedRelease(share=share, count=count)
+        for stage, (share, count) in shares.items()
+        if share > 0
+    }

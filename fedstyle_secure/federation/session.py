@@ -1,7 +1,7 @@
 """A whole run: from the artists' features to released prototypes.
 
-Flows in: the plan and each artist's features. Flows out: the final released state and a record of every exchange. Never seen
-here: artworks, keys, sums before noise.
+Flows in: the plan and each artist's features. Flows out: the final released state and a record of every
+exchange. Never seen here: artworks, keys, sums before noise.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def run_session(
     journal: Journal | None = None,
     noise: Callable[[], NoiseSource] = SystemNoise,
     keep_transcript: bool = False,
-    on_exchange: Callable[[ExchangeRecord], None] = lambda record: None,
+    on_exchange: Callable[[ExchangeRecord], None] | None = None,
 ) -> SessionResult:
     """Run all exchanges of a plan in this process, from where the journal says they stopped.
 
@@ -90,7 +90,8 @@ def run_session(
         record = _record(exchange, outcome, cohort=len(artists), epsilon_so_far=plan.epsilon_after(done))
         progress = Progress(progress.state.after(exchange, outcome.total, plan), (*progress.records, record))
         journal.commit(progress)
-        on_exchange(record)
+        if on_exchange is not None:
+            on_exchange(record)
     return SessionResult(progress.state, progress.records, transcript)
 
 
@@ -110,8 +111,9 @@ def _assemble(
             name=name,
             features=features[name],
             plan=plan,
-            # Local noise is in the values before they are rounded, and many grid steps wide: it dithers them, so rounding to the
-            # nearest integer is unbiased, and the same values always give the same sum.
+            # Local noise is in the values before they are rounded, and many grid steps wide: it dithers
+            # them, so rounding to the nearest integer is unbiased, and the same values always give the same
+            # sum.
             client=SumClient(
                 identity=identities[name],
                 roster=roster,
@@ -128,7 +130,9 @@ def _assemble(
     return artists, EmbeddedTransport(aggregator, transcript)
 
 
-def _record(exchange: Exchange, outcome: ExchangeOutcome, *, cohort: int, epsilon_so_far: float) -> ExchangeRecord:
+def _record(
+    exchange: Exchange, outcome: ExchangeOutcome, *, cohort: int, epsilon_so_far: float
+) -> ExchangeRecord:
     return ExchangeRecord(
         stage=exchange.stage,
         round=exchange.round_number,

@@ -1,11 +1,13 @@
 """The main job: from artworks to a style index, under the policy's promise.
 
-Flows in: a policy and a collection of artworks. Flows out: a run folder with the index, and the result that `run --json` prints.
-Artworks and features stay in this process; what is written to the folder has been released.
+Flows in: a policy and a collection of artworks. Flows out: a run folder with the index, and the result that
+`run --json` prints. Artworks and features stay in this process; what is written to the folder has been
+released.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
@@ -17,8 +19,7 @@ from jaxtyping import Float
 
 import fedstyle_secure
 from fedstyle_secure.artworks.collection import ArtworkCollection
-from fedstyle_secure.errors import ArtworkError, ErrorCode
-from fedstyle_secure.federation.evaluation import SPLITS, Split, evaluate, evaluation_runs, split_works
+from fedstyle_secure.federation.evaluation import SPLITS, Split, evaluate, evaluation_runs, evaluation_splits
 from fedstyle_secure.federation.global_state import GlobalState
 from fedstyle_secure.federation.records import ExchangeRecord
 from fedstyle_secure.federation.run_folder import Manifest, RunFolder, artworks_fingerprint
@@ -34,17 +35,24 @@ __all__ = ["RunObserver", "StyleRun", "run_style_federation"]
 Features = Mapping[str, Float[np.ndarray, "artworks embedding"]]
 
 _EVALUATION_NOTE = (
-    "Measured on works that were held out and that the guarantee does not cover, with runs that were thrown away. "
-    "These numbers stay on this machine: publishing them tells a little about the held-out works."
+    "Measured on works that were held out and that the guarantee does not cover, with runs that were "
+    "thrown away. These numbers stay on this machine: publishing them tells a little about all of the works."
 )
 
 _LIMITS = (
-    "Style is not hidden: the released prototypes are there to make an artist's style findable, and one artist's updates "
-    "tell whose style they carry. The promise is about each single artwork, not about an artist's taking part.",
+    "Style is not hidden: the released prototypes are there to make an artist's style findable, and one "
+    "artist's updates tell whose style they carry. The promise is about each single artwork, not about an "
+    "artist's taking part.",
+    "Taking part shows that an artist has at least as many readable works as the policy's minimum.",
     "Many near-copies of one work count as many works; together they are protected less.",
     "An artist who sends made-up updates can spoil the result; nothing here detects that yet.",
-    "The aggregator is assumed to follow the protocol. It cannot read updates, but a dropped artist stops the run.",
+    "The aggregator is assumed to follow the protocol. It cannot read updates, but a dropped artist stops "
+    "the run.",
 )
+
+
+def _ignore(steps: int) -> None:
+    del steps
 
 
 class RunObserver:
@@ -70,7 +78,7 @@ class RunObserver:
             A context for its duration, which yields a function that is told how many more steps are done.
         """
         del label, total
-        return nullcontext(lambda steps: None)
+        return nullcontext(_ignore)
 
 
 @dataclass(frozen=True)
@@ -136,19 +144,40 @@ def run_style_federation(
         public_model=f"{encoder.fingerprint()} {projection.sha256}",
     )
     observer.planned(plan)
-    split = _split(collection) if with_evaluation else None
+    splits = evaluation_splits(_work_ids(collection)) if with_evaluation else ()
+    split = splits[0] if splits else None
 
-    folder = _open_folder(out, policy, policy_text, collection, encoder, projection, with_evaluation, resume)
+    folder = _open_folder(
+        out,
+        policy,
+        policy_text=policy_text,
+        collection=collection,
+        encoder=encoder,
+        projection=projection,
+        with_evaluation=with_evaluation,
+        resume=resume,
+    )
     with folder.locked():
         features, colour = _encode(collection, encoder, projection, observer)
-        training = features if split is None else {name: features[name][split.train[name]] for name in features}
+        training = (
+            features if split is None else {name: features[name][split.train[name]] for name in features}
+        )
         session = _train(plan, training, folder, observer)
 
         result = _result(policy, plan, collection, encoder, session.records)
-        if split is not None:
+        if splits:
             with observer.progress("Measuring on held-out works", evaluation_runs()) as advance:
-                quality = evaluate(plan, features, colour, first_state=session.state, on_run=lambda: advance(1))
-            result["quality"] = asdict(quality)
+                quality = evaluate(
+                    plan,
+                    features,
+                    colour,
+                    splits=splits,
+                    first_state=session.state,
+                    on_run=lambda: advance(1),
+                )
+            scores = asdict(quality)
+            result["private_top1_by_artist"] = scores.pop("private_top1_by_artist")
+            result["quality"] = scores
             result["evaluation_splits"] = SPLITS
             result["evaluation_note"] = _EVALUATION_NOTE
         index = _index(plan, session.state, encoder, projection, result["guarantee"])
@@ -159,20 +188,17 @@ def run_style_federation(
     )
 
 
-def _split(collection: ArtworkCollection) -> Split:
-    too_few = [works.artist for works in collection.artists if len(works.images) < 2]
-    if too_few:
-        raise ArtworkError(
-            ErrorCode.ARTWORKS_TOO_FEW_ARTISTS,
-            f"to evaluate, every artist needs two works; these have one: {', '.join(too_few)}",
-            fix="Run without --evaluate, or raise artworks.minimum_per_artist in the policy to leave them out.",
-        )
-    return split_works({works.artist: len(works.images) for works in collection.artists}, 0)
+def _work_ids(collection: ArtworkCollection) -> Mapping[str, Sequence[bytes]]:
+    return {
+        works.artist: [hashlib.sha256(image.tobytes()).digest() for image in works.images]
+        for works in collection.artists
+    }
 
 
 def _open_folder(
     out: Path,
     policy: Policy,
+    *,
     policy_text: str,
     collection: ArtworkCollection,
     encoder: Encoder,
@@ -198,7 +224,9 @@ def _encode(
     collection: ArtworkCollection, encoder: Encoder, projection: PublicProjection, observer: RunObserver
 ) -> tuple[Features, Features]:
     features, colour = {}, {}
-    with observer.progress("Looking at the artworks", sum(len(works.images) for works in collection.artists)) as advance:
+    with observer.progress(
+        "Looking at the artworks", sum(len(works.images) for works in collection.artists)
+    ) as advance:
         for works in collection.artists:
             encoded = encoder.encode(works.images)
             features[works.artist] = projection.project(encoded)

@@ -1,7 +1,7 @@
 """What every party saw: the record that audits work on.
 
-Flows in: each message that passes the transport, with its sender and its recipient. Flows out: the messages that one party
-saw, and byte counts. Never seen here: anything that did not travel.
+Flows in: each message that passes the transport, with its sender and its recipient. Flows out: the messages
+that one party saw, and byte counts. Never seen here: anything that did not travel.
 """
 
 from __future__ import annotations

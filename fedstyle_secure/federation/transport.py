@@ -1,7 +1,7 @@
 """The one door through which bytes pass between artists and the platform.
 
-Flows in: one message per artist. Flows out: one answer per artist. The embedded engine, Flower and NVFlare each implement
-`Transport`, and drive the very same round. Never seen here: anything but bytes.
+Flows in: one message per artist. Flows out: one answer per artist. The embedded engine, Flower and NVFlare
+each implement `Transport`, and drive the very same round. Never seen here: anything but bytes.
 """
 
 from __future__ import annotations

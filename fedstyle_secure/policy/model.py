@@ -123,13 +123,13 @@ class BudgetSplit(_Section):
     train: float = Field(
         ge=0,
         le=1,
-        examples=[0.3],
+        examples=[0.1],
         description="Share for training the shared notion of style. 0 leaves the stage out.",
     )
     represent: float = Field(
         gt=0,
         le=1,
-        examples=[0.6],
+        examples=[0.8],
         description="Share for each artist's style prototype, which searches compare with.",
     )
 
@@ -278,29 +278,32 @@ class ArtworkLimits(_Section):
         le=100_000,
         description="An artist with fewer readable works than this does not take part.",
     )
-    maximum_per_artist: int = Field(
+    largest_collection: int = Field(
         default=250,
         ge=1,
         le=100_000,
-        description="At most this many works of an artist take part. A public bound: sums are sized for it.",
+        description=(
+            "The largest collection of one artist that messages are sized for. Larger ones take part too; "
+            "what then goes past the range is cut off after the noise, which costs accuracy and no privacy."
+        ),
     )
 
-    @field_validator("maximum_per_artist")
+    @field_validator("largest_collection")
     @classmethod
-    def _reach_the_minimum(cls, maximum: int, info: ValidationInfo) -> int:
+    def _reach_the_minimum(cls, largest: int, info: ValidationInfo) -> int:
         minimum = info.data.get("minimum_per_artist")
-        if minimum is not None and maximum < minimum:
+        if minimum is not None and largest < minimum:
             raise _rule(
-                f"{minimum} (minimum_per_artist) to 100000", f"Write `maximum_per_artist: {minimum}` or more."
+                f"{minimum} (minimum_per_artist) to 100000", f"Write `largest_collection: {minimum}` or more."
             )
-        return maximum
+        return largest
 
 
 class Training(_Section):
     """How the shared notion of style is trained. None of this changes what is promised."""
 
     learning_rate: float = Field(
-        default=0.1, gt=0, le=10, description="How far one round moves the shared notion of style."
+        default=0.03, gt=0, le=10, description="How far one round moves the shared notion of style."
     )
     momentum: float = Field(
         default=0.9, ge=0, lt=1, description="How much of the last round's movement goes on in the next."

@@ -36,7 +36,7 @@ _NOT_YET: Final = (
     _NotYet(
         ("privacy", "split"),
         "auto",
-        "Write the shares: `split: {centre: 0.1, whiten: 0.0, train: 0.3, represent: 0.6}`.",
+        "Write the shares: `split: {centre: 0.1, whiten: 0.0, train: 0.1, represent: 0.8}`.",
     ),
     _NotYet(("privacy", "split", "whiten"), None, "Write `whiten: 0.0` and give its share to another stage."),
     _NotYet(("secure_aggregation", "reveal_to"), "everyone", "Write `reveal_to: artists`."),

@@ -28,6 +28,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from fedstyle_secure.errors import ErrorCode, SetupError, UsageError
+from fedstyle_secure.style.embedding import style_embeddings, unit_rows
 from fedstyle_secure.style.public import shipped_sha256
 
 __all__ = ["Match", "StyleIndex"]
@@ -108,7 +109,7 @@ class StyleIndex:
         Returns:
             Unit rows.
         """
-        return _unit(_unit(projected - self.centre) @ self.head_weight.T)
+        return style_embeddings(projected, centre=self.centre, head_weight=self.head_weight)
 
     def search(self, projected_image: Float[np.ndarray, " embedding"]) -> tuple[Match, ...]:
         """All artists, the closest style first.
@@ -137,7 +138,7 @@ class StyleIndex:
         Returns:
             -1 to 1, one row per image.
         """
-        return np.asarray(self.embed(projected) @ _unit(self.prototypes).T)
+        return np.asarray(self.embed(projected) @ unit_rows(self.prototypes).T)
 
     def save(self, folder: Path) -> None:
         """Write the index into a folder, replacing one that is there in a single step.
@@ -207,12 +208,6 @@ class StyleIndex:
         if index.projection_sha256 != shipped_sha256(index.encoder):
             raise _invalid(folder, "it was made with another version of the public projection")
         return index
-
-
-def _unit(rows: Float[np.ndarray, "rows embedding"]) -> Float64[np.ndarray, "rows embedding"]:
-    """Rows scaled to unit length; a row of zeros stays zero."""
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(rows / np.maximum(lengths, 1e-12), dtype=np.float64)
 
 
 def _tensors_name(digest: str) -> str:

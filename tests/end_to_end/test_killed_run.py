@@ -49,7 +49,8 @@ def test_a_run_killed_again_and_again_ends_as_planned(tmp_path, policy_text):
         )
         lines_before = log.read_text().count("\n") if log.exists() else 0
         deadline = time.monotonic() + 120
-        # Kill it some releases after it has begun, at a different place each time; let it end from the seventh attempt on.
+        # Kill it some releases after it has begun, at a different place each time; let it end from the
+        # seventh attempt on.
         while process.poll() is None and attempt < 7:
             assert time.monotonic() < deadline
             if log.exists() and log.read_text().count("\n") >= lines_before + 5 + 4 * attempt:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -100,7 +99,9 @@ def test_search_ranks_all_artists(policy_file, artworks, tmp_path):
     found = call("search", tmp_path / "run", first_file(artworks), "--top", 4, "--json")
     assert found.exit_code == 0, found.stderr
     matches = json.loads(found.stdout)["matches"]
-    assert sorted(match["artist"] for match in matches) == sorted(folder.name for folder in artworks.iterdir())
+    assert sorted(match["artist"] for match in matches) == sorted(
+        folder.name for folder in artworks.iterdir()
+    )
     assert [match["rank"] for match in matches] == [1, 2, 3, 4]
     scores = [match["score"] for match in matches]
     assert scores == sorted(scores, reverse=True)
@@ -114,7 +115,9 @@ def test_nothing_private_is_written_to_the_run_folder(policy_file, artworks, tmp
         pixels = np.asarray(Image.open(file)).tobytes()
         assert pixels[5000:5032] not in written
     assert b"PRIVATE KEY" not in written
-    assert sorted(path.name for path in (tmp_path / "run").iterdir() if not path.name.startswith("style-index")) == [
+    assert sorted(
+        path.name for path in (tmp_path / "run").iterdir() if not path.name.startswith("style-index")
+    ) == [
         "manifest.json",
         "policy.yaml",
         "report.html",
@@ -142,7 +145,11 @@ def test_a_missing_policy_is_refused(artworks, tmp_path):
 
 
 def test_a_policy_with_mistakes_is_refused_with_all_of_them(artworks, tmp_path, policy_text):
-    text = policy_text().replace("epsilon: 8.0", "epsilon: -1\n  epsilom: 8").replace("rounds: 3", "rounds: many")
+    text = (
+        policy_text()
+        .replace("epsilon: 8.0", "epsilon: -1\n  epsilom: 8")
+        .replace("rounds: 3", "rounds: many")
+    )
     (tmp_path / "policy.yaml").write_text(text)
     result = call(
         "run", tmp_path / "policy.yaml", "--artworks", artworks, "--out", tmp_path / "run", "--json"

@@ -89,7 +89,11 @@ def test_releases_of_another_exchange_are_not_taken_for_this_one(folder):
 def test_a_finished_exchange_leaves_no_releases_behind(folder, progress):
     folder.keep(Exchange(Stage.CENTRE), lambda: {"ada": np.ones(2)})
     folder.commit(progress)
-    assert sorted(p.name for p in folder.path.iterdir()) == ["manifest.json", "policy.yaml", "state.safetensors"]
+    assert sorted(p.name for p in folder.path.iterdir()) == [
+        "manifest.json",
+        "policy.yaml",
+        "state.safetensors",
+    ]
 
 
 def test_only_the_owner_can_read_a_run(folder, progress):

@@ -64,9 +64,12 @@ def test_without_noise_the_centre_is_the_clipped_mean_up_to_the_quantisation_ste
     plan = plan_for(policy(), works)
     state = run_session(plan, works, noise=NoNoise).state
     everything = np.concatenate(list(works.values()))
-    clipped = everything * np.minimum(1, FEATURE_NORM_BOUND / np.linalg.norm(everything, axis=1, keepdims=True))
+    clipped = everything * np.minimum(
+        1, FEATURE_NORM_BOUND / np.linalg.norm(everything, axis=1, keepdims=True)
+    )
     step = 2 * plan.sum_settings(Stage.CENTRE).value_limit / (2**16 - 2)
-    # One contribution is (cos t x / bound, sin t) with sin^2 t = 1 / (1 + sqrt(16)); each artist rounds by at most a step.
+    # One contribution is (cos t x / bound, sin t) with sin^2 t = 1 / (1 + sqrt(16)); each artist rounds by
+    # at most a step.
     cosine, sine = np.sqrt(4 / 5), np.sqrt(1 / 5)
     assert state.count == pytest.approx(len(everything), abs=len(works) * step / sine)
     tolerance = len(works) * step * (FEATURE_NORM_BOUND / cosine + 1 / sine) / len(everything)

@@ -17,15 +17,15 @@ from fedstyle_secure.policy.keys import policy_keys
 
 # Written out by hand, so that the hash is checked by something that shares no code with it.
 CANONICAL = (
-    '{"artworks":{"maximum_per_artist":250,"minimum_per_artist":4},'
+    '{"artworks":{"largest_collection":250,"minimum_per_artist":4},'
     '"audit":{"fail_on":"high","threat_models":["curious_aggregator","colluding_artists"]},'
     '"federation":{"cohort":{"colluding":1,"expected":10,"minimum":3},"rounds":40},'
     '"privacy":{"clip_norm_l2":1.0,"delta":1e-05,"epsilon":8.0,"neighbouring":"add_or_remove_one",'
     '"noise":"local","on_overspend":"refuse",'
-    '"split":{"centre":0.1,"represent":0.6,"train":0.3,"whiten":0.0},"unit":"artwork"},'
+    '"split":{"centre":0.1,"represent":0.8,"train":0.1,"whiten":0.0},"unit":"artwork"},'
     '"secure_aggregation":{"backend":"tenseal-bfv","masks":"pairwise","reveal_to":"artists","value_bits":16},'
     '"style":{"embedding_size":64,"encoder":"auto"},'
-    '"training":{"alignment":0.1,"learning_rate":0.1,"momentum":0.9,"temperature":0.1},'
+    '"training":{"alignment":0.1,"learning_rate":0.03,"momentum":0.9,"temperature":0.1},'
     '"version":1}'
 )
 PINNED = {
@@ -33,15 +33,15 @@ PINNED = {
     "privacy.epsilon": 8.0,
     "privacy.split.centre": 0.1,
     "privacy.split.whiten": 0.0,
-    "privacy.split.train": 0.3,
-    "privacy.split.represent": 0.6,
+    "privacy.split.train": 0.1,
+    "privacy.split.represent": 0.8,
     "federation.cohort.colluding": 1,
-    "training.learning_rate": 0.1,
+    "training.learning_rate": 0.03,
     "training.momentum": 0.9,
     "training.temperature": 0.1,
     "training.alignment": 0.1,
     "artworks.minimum_per_artist": 4,
-    "artworks.maximum_per_artist": 250,
+    "artworks.largest_collection": 250,
 }
 
 
@@ -67,7 +67,7 @@ def test_the_fingerprint_follows_what_is_said_and_not_how() -> None:
         ("privacy.epsilon", 7.9),
         ("privacy.neighbouring", "replace_one"),
         ("training.momentum", 0.8),
-        ("artworks.maximum_per_artist", 999),
+        ("artworks.largest_collection", 999),
         ("audit.threat_models", ["curious_aggregator"]),
     ],
 )

@@ -138,9 +138,9 @@ MISTAKES = [
     ("audit: {", "training: {rate: 1.0}\naudit: {", 14, "training.rate", "The keys here are: learning_rate"),
     (
         "audit: {",
-        "artworks: {maximum_per_artist: 3}\naudit: {",
+        "artworks: {largest_collection: 3}\naudit: {",
         14,
-        "artworks.maximum_per_artist",
+        "artworks.largest_collection",
         "4 (minimum_",
     ),
     ("audit: {", "artworks:\naudit: {", 14, "artworks", "is empty, not a block of keys"),
@@ -226,7 +226,7 @@ NOT_YET = [
         "split: {centre: 0.1, whiten: 0.0, train: 0.3, represent: 0.6}",
         "split: auto",
         "privacy.split",
-        "split: {centre: 0.1, whiten: 0.0, train: 0.3, represent: 0.6}",
+        "split: {centre: 0.1, whiten: 0.0, train: 0.1, represent: 0.8}",
     ),
     ("reveal_to: artists", "reveal_to: everyone", "secure_aggregation.reveal_to", "reveal_to: artists"),
 ]

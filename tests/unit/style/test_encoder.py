@@ -90,8 +90,8 @@ def test_what_is_not_a_stack_of_images_is_refused(encoder: Encoder, images: np.n
         encoder.encode(images)
 
 
-# Means of each block over the two pictures. If this fails, a number changed: raise the encoder's version, fit its
-# projection again, and pin both.
+# Means of each block over the two pictures. If this fails, a number changed: raise the encoder's version,
+# fit its projection again, and pin both.
 GOLDEN = {
     "efficientnet-lite0": {
         "statistics-1": 2.82771,
@@ -154,7 +154,9 @@ def test_without_the_extra_auto_falls_back_and_says_so(monkeypatch: pytest.Monke
     assert "fedstyle-secure[pretrained]" in encoder.notice
 
 
-def test_without_the_extra_the_pretrained_encoder_by_name_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_the_pretrained_encoder_by_name_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     _without_extra(monkeypatch)
     with pytest.raises(SetupError) as caught:
         load_encoder("efficientnet-lite0")

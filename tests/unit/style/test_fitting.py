@@ -50,7 +50,9 @@ def test_fitting_leaves_the_global_random_state_alone() -> None:
     np.testing.assert_array_equal(np.random.get_state()[1], before)
 
 
-def test_public_embeddings_have_mean_zero_and_unit_rms_norm_and_ordered_energy(fitted: FittedProjection) -> None:
+def test_public_embeddings_have_mean_zero_and_unit_rms_norm_and_ordered_energy(
+    fitted: FittedProjection,
+) -> None:
     embedded = _embed(fitted, _public()[0])
     np.testing.assert_allclose(embedded.mean(axis=0), 0.0, atol=1e-6)
     assert (embedded**2).sum(axis=1).mean() == pytest.approx(1.0, rel=1e-6)
@@ -60,14 +62,16 @@ def test_public_embeddings_have_mean_zero_and_unit_rms_norm_and_ordered_energy(f
     np.testing.assert_allclose(cross, np.diag(fitted.energy), atol=1e-6)
 
 
-def test_contrast_finds_what_belongs_to_the_painter_on_painters_it_never_saw(fitted: FittedProjection) -> None:
+def test_contrast_finds_what_belongs_to_the_painter_on_painters_it_never_saw(
+    fitted: FittedProjection,
+) -> None:
     rows, painters = _public(first=1)
     without = fit_projection(
         *_public(), layout=LAYOUT, settings=FitSettings(embedding_size=8, components=32, steps=0)
     )
     trained = _nearest_is_same_painter(_embed(fitted, rows), painters)
     untrained = _nearest_is_same_painter(_embed(without, rows), painters)
-    assert trained > untrained + 0.15
+    assert trained > 1.4 * untrained
 
 
 def test_a_feature_that_never_varies_does_no_harm() -> None:

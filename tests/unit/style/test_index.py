@@ -52,7 +52,10 @@ def test_saving_again_replaces_and_leaves_nothing_behind(tmp_path: Path) -> None
     _index().save(tmp_path)
     _index(prototypes=np.ones((3, 8))).save(tmp_path)
     assert StyleIndex.load(tmp_path).prototypes[0, 0] == 1.0
-    assert sorted(path.name for path in tmp_path.iterdir()) == [_tensors_file(tmp_path).name, "style-index.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        _tensors_file(tmp_path).name,
+        "style-index.json",
+    ]
 
 
 @pytest.mark.parametrize("fail_at", [1, 2])
@@ -92,7 +95,9 @@ def test_search_ranks_by_cosine_after_centre_and_head() -> None:
         centre=np.array([10.0, 20.0]),
         head_weight=swap,
     )
-    matches = index.search(np.array([10.0 + 4, 20.0 + 3]))  # (0.8, 0.6) from the centre, (0.6, 0.8) after the head
+    matches = index.search(
+        np.array([10.0 + 4, 20.0 + 3])
+    )  # (0.8, 0.6) from the centre, (0.6, 0.8) after the head
     assert [match.artist for match in matches] == ["north", "east", "south-west"]
     assert [match.rank for match in matches] == [1, 2, 3]
     assert [match.score for match in matches] == pytest.approx([0.8, 0.6, -1.4 / 2**0.5])

@@ -76,9 +76,7 @@ def test_no_gradient_flows_into_released_things() -> None:
         case[name].requires_grad_()
     anchor_loss(**case, temperature=0.1, alignment_weight=0.1).sum().backward()
     assert case["embeddings"].grad is not None
-    assert all(
-        case[name].grad is None for name in ("own_anchor", "other_anchors", "server_representation")
-    )
+    assert all(case[name].grad is None for name in ("own_anchor", "other_anchors", "server_representation"))
 
 
 def test_moving_towards_the_own_anchor_and_away_from_others_lowers_the_loss() -> None:
