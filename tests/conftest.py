@@ -9,9 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from fedstyle_secure.policy import Policy, parse_policy
+
+# Everything here is small: several threads would only wait for one another, and tests may run side by side.
+torch.set_num_threads(1)
 
 _SMALL_POLICY: Mapping[str, Any] = {
     "version": 1,

@@ -35,10 +35,10 @@ _SHOWN_ARTISTS = 3
     help="Folder to write: absent or empty.",
 )
 @click.option(
-    "--artists", default=10, show_default=True, type=click.IntRange(3, 100), help="How many painters."
+    "--artists", default=24, show_default=True, type=click.IntRange(3, 100), help="How many painters."
 )
 @click.option(
-    "--works", default=40, show_default=True, type=click.IntRange(6, 500), help="Works of each painter."
+    "--works", default=12, show_default=True, type=click.IntRange(6, 500), help="Works of each painter."
 )
 @click.option("--seed", default=7, show_default=True, type=click.IntRange(min=0), help="Which painters.")
 @json_option

@@ -7,10 +7,12 @@ exchange. Never seen here: artworks, keys, sums before noise.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
 from fedstyle_secure.federation.artist import Artist
@@ -82,17 +84,31 @@ def run_session(
     transcript = Transcript(keep_content=keep_transcript)
     if not to_do:
         return SessionResult(progress.state, progress.records, transcript)
-    artists, transport = _assemble(plan, features, done, noise, transcript)
-    set_up_secure_sums(artists, transport)
-    for exchange in to_do:
-        outcome = run_exchange(exchange, artists, progress.state, transport, journal)
-        done = (*done, exchange)
-        record = _record(exchange, outcome, cohort=len(artists), epsilon_so_far=plan.epsilon_after(done))
-        progress = Progress(progress.state.after(exchange, outcome.total, plan), (*progress.records, record))
-        journal.commit(progress)
-        if on_exchange is not None:
-            on_exchange(record)
+    with _one_thread():
+        artists, transport = _assemble(plan, features, done, noise, transcript)
+        set_up_secure_sums(artists, transport)
+        for exchange in to_do:
+            outcome = run_exchange(exchange, artists, progress.state, transport, journal)
+            done = (*done, exchange)
+            record = _record(exchange, outcome, cohort=len(artists), epsilon_so_far=plan.epsilon_after(done))
+            progress = Progress(
+                progress.state.after(exchange, outcome.total, plan), (*progress.records, record)
+            )
+            journal.commit(progress)
+            if on_exchange is not None:
+                on_exchange(record)
     return SessionResult(progress.state, progress.records, transcript)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep torch to one thread: a style head is so small that several would only wait for one another."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _assemble(

@@ -260,3 +260,47 @@ def test_searching_in_a_tampered_index_is_refused(policy_file, artworks, tmp_pat
     content[-1] ^= 1
     tensors.write_bytes(content)
     assert_refused(call("search", tmp_path / "run", first_file(artworks), "--json"), "run-folder-invalid", 2)
+
+
+def test_the_demo_shows_everything_and_can_be_searched(tmp_path):
+    out = tmp_path / "demo"
+    result = call("demo", "--artists", 3, "--works", 8, "--out", out)
+    assert result.exit_code == 0, result.stderr
+    for words in ("What is promised", "each artist sent", "Chance", "Three searches"):
+        assert words in result.stdout
+    assert "round 1/40" in result.stderr
+    html = (out / "report.html").read_text()
+    assert html.count("data:image/png") >= 3 * 2
+    assert "This page holds pictures of artworks" not in html  # nobody's works: the program painted them
+    work = first_file(out / "artworks")
+    found = call("search", out / "run", work, "--json")
+    assert found.exit_code == 0, found.stderr
+    again = call("demo", "--out", out, "--json")
+    assert_refused(again, "run-folder-exists", 2)
+
+
+@pytest.mark.slow
+def test_the_same_seed_paints_the_same_demo(tmp_path):
+    first, second, other = (
+        call(
+            "demo",
+            "--artists",
+            3,
+            "--works",
+            6,
+            "--seed",
+            seed,
+            "--out",
+            tmp_path / name,
+            "--json",
+            "--quiet",
+        )
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    )
+    a, b, c = (json.loads(result.stdout) for result in (first, second, other))
+    for key in ("without_noise", "frozen", "colour", "chance"):
+        assert a["quality"][key] == b["quality"][key], key
+    assert a["searches"][0]["matches"] != b["searches"][0]["matches"], "two runs drew the same noise"
+    assert (
+        a["quality"]["frozen"] != c["quality"]["frozen"] or a["quality"]["colour"] != c["quality"]["colour"]
+    )
