@@ -8,6 +8,7 @@ artist's own numbers.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -93,20 +94,23 @@ class GlobalState:
             digest.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
         return digest.digest()
 
-    def after(self, exchange: Exchange, total: Float[np.ndarray, " values"], plan: RunPlan) -> GlobalState:
+    def after(
+        self, exchange: Exchange, total: Float[np.ndarray, " values"], plan: RunPlan, *, noised: bool
+    ) -> GlobalState:
         """The state after an exchange.
 
         Args:
             exchange: what the sum is of.
             total: the opened sum over all artists, decoded.
             plan: the run's public constants.
+            noised: whether the releases carry the plan's noise; without it, nothing is shrunk on its account.
 
         Returns:
             The next state.
         """
         match exchange.stage:
             case Stage.CENTRE:
-                return self._with_centre(total, plan)
+                return self._with_centre(total, plan, noised=noised)
             case Stage.ANCHORS:
                 return replace(self, anchors=total.reshape(len(plan.artists), -1))
             case Stage.TRAIN:
@@ -148,12 +152,17 @@ class GlobalState:
             raise ValueError(message)
         return self.prototypes
 
-    def _with_centre(self, total: Float[np.ndarray, " values"], plan: RunPlan) -> GlobalState:
+    def _with_centre(
+        self, total: Float[np.ndarray, " values"], plan: RunPlan, *, noised: bool
+    ) -> GlobalState:
+        # Every artist adds all of the noise of a release of its own.
+        of_the_sum = plan.budget.noise_multiplier(Stage.CENTRE) * math.sqrt(len(plan.artists))
         estimate = estimate_mean(
             total,
             row_norm_l2=FEATURE_NORM_BOUND,
             clip_norm_l2=plan.policy.privacy.clip_norm_l2,
             minimum_count=float(_smallest_count(plan)),
+            noise_multiplier=of_the_sum if noised else 0.0,
         )
         return replace(self, centre=estimate.mean, count=estimate.count)
 

@@ -84,6 +84,7 @@ def run_session(
     transcript = Transcript(keep_content=keep_transcript)
     if not to_do:
         return SessionResult(progress.state, progress.records, transcript)
+    noised = noise().private
     with _one_thread():
         artists, transport = _assemble(plan, features, done, noise, transcript)
         set_up_secure_sums(artists, transport)
@@ -91,9 +92,8 @@ def run_session(
             outcome = run_exchange(exchange, artists, progress.state, transport, journal)
             done = (*done, exchange)
             record = _record(exchange, outcome, cohort=len(artists), epsilon_so_far=plan.epsilon_after(done))
-            progress = Progress(
-                progress.state.after(exchange, outcome.total, plan), (*progress.records, record)
-            )
+            state = progress.state.after(exchange, outcome.total, plan, noised=noised)
+            progress = Progress(state, (*progress.records, record))
             journal.commit(progress)
             if on_exchange is not None:
                 on_exchange(record)

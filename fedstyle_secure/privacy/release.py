@@ -206,8 +206,13 @@ def estimate_mean(
     clip_norm_l2: float,
     minimum_count: float,
     row_norm_l2: float | None = None,
+    noise_multiplier: float = 0.0,
 ) -> MeanEstimate:
     """Estimate the mean and the number of rows from released sums and counts. It reads released numbers only.
+
+    Where the spread of the noise is told, the mean is shrunk towards zero by the positive-part estimator of
+    James and Stein (1961; Baranchik 1964), which in three or more dimensions has a smaller expected squared
+    error than the noisy mean itself, whatever the true mean is. It costs no privacy.
 
     Args:
         released: what `noisy_sum_and_count` returned, or a sum of several.
@@ -215,6 +220,8 @@ def estimate_mean(
         minimum_count: public floor of the number of rows, above 0. A noisy count below it, or a negative one,
             counts as the floor.
         row_norm_l2: the same as in the release.
+        noise_multiplier: standard deviation, over the clip, of all the noise in `released`: that of one
+            release times the square root of their number. 0 leaves the mean unshrunk.
 
     Returns:
         The estimate. A mean longer than a row can be is shortened to the row bound.
@@ -228,7 +235,17 @@ def estimate_mean(
     cosine, sine = _sum_and_count_angle(len(released) - 1)
     count = max(float(released[-1]) / (clip_norm_l2 * sine), minimum_count)
     mean = released[:-1] * (row_bound / (clip_norm_l2 * cosine * count))
+    noise_of_mean = noise_multiplier * row_bound / (cosine * count)
+    mean = _shrunk(mean, noise_standard_deviation=noise_of_mean)
     return MeanEstimate(mean=clip_rows(mean[None, :], clip_norm_l2=row_bound)[0], count=count)
+
+
+def _shrunk(
+    mean: Float[np.ndarray, " features"], *, noise_standard_deviation: float
+) -> Float[np.ndarray, " features"]:
+    expected_noise = max(mean.size - 2, 0) * noise_standard_deviation**2
+    energy = float(mean @ mean)
+    return mean * max(0.0, 1 - expected_noise / energy) if energy > 0 else mean
 
 
 def merge_by_inverse_variance(

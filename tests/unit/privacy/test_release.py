@@ -201,3 +201,29 @@ def test_merging_nothing_or_without_weights_is_refused() -> None:
     for estimates, multipliers in (([], []), ([ROWS], [1.0, 2.0])):
         with pytest.raises(BudgetError):
             merge_by_inverse_variance(estimates, noise_multipliers=multipliers)
+
+
+def test_shrinking_lowers_the_error_of_a_noisy_mean_and_never_lengthens_it() -> None:
+    rng = np.random.default_rng(3)
+    size, rows, multiplier = 32, 100, 20.0
+    truth = np.full(size, 0.05)
+    released = noisy_sum_and_count(
+        np.tile(truth, (rows, 1)), clip_norm_l2=1.0, noise_multiplier=multiplier, noise=NoNoise()
+    )
+    plain_errors, shrunk_errors = [], []
+    for _ in range(200):
+        noisy = released + multiplier * rng.standard_normal(released.size)
+        noisy[-1] = released[-1]  # the same count in both, so that only the shrinking differs
+        plain = estimate_mean(noisy, clip_norm_l2=1.0, minimum_count=1.0).mean
+        shrunk = estimate_mean(noisy, clip_norm_l2=1.0, minimum_count=1.0, noise_multiplier=multiplier).mean
+        assert np.linalg.norm(shrunk) <= np.linalg.norm(plain)
+        plain_errors.append(float(((plain - truth) ** 2).sum()))
+        shrunk_errors.append(float(((shrunk - truth) ** 2).sum()))
+    assert np.mean(shrunk_errors) < 0.7 * np.mean(plain_errors)
+
+
+def test_a_mean_far_above_its_noise_is_hardly_shrunk() -> None:
+    rows = np.tile(np.full(32, 0.1), (1000, 1))
+    released = noisy_sum_and_count(rows, clip_norm_l2=1.0, noise_multiplier=1.0, noise=NoNoise())
+    mean = estimate_mean(released, clip_norm_l2=1.0, minimum_count=1.0, noise_multiplier=1.0).mean
+    np.testing.assert_allclose(mean, 0.1, rtol=1e-3)
