@@ -44,6 +44,7 @@ class ErrorCode(StrEnum):
     # policy file and command line (exit 2)
     POLICY_UNREADABLE = "policy-unreadable"
     POLICY_INVALID = "policy-invalid"
+    POLICY_GRID_TOO_COARSE = "policy-grid-too-coarse"
     POLICY_NOT_YET_SUPPORTED = "policy-not-yet-supported"
     USAGE = "usage"
     FILE_EXISTS = "file-exists"
@@ -56,6 +57,7 @@ class ErrorCode(StrEnum):
     ARTWORKS_TOO_FEW_ARTISTS = "artworks-too-few-artists"
     ARTWORKS_TOO_FEW_WORKS = "artworks-too-few-works"
     ARTWORKS_TOO_MANY_ARTISTS = "artworks-too-many-artists"
+    ARTIST_NAME_INVALID = "artist-name-invalid"
     ARTWORK_UNREADABLE = "artwork-unreadable"
     # what is handed to a secure sum (exit 2)
     SUM_SETTINGS_INVALID = "sum-settings-invalid"

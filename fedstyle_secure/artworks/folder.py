@@ -189,6 +189,14 @@ def _link_notice(artist: str, file: str) -> Notice:
     )
 
 
+def _name_of_its_own(name: str, taken: Mapping[str, Path]) -> str:
+    path, number = Path(name), 2
+    while name in taken:
+        name = f"{path.stem} ({number}){path.suffix}"
+        number += 1
+    return name
+
+
 def _name_notice(artist: str, file: str | None, *, taken: bool) -> Notice:
     wrong = (
         "Another name here is the same in Unicode normal form C"
@@ -245,10 +253,11 @@ class _ArtistReader:
                 subfolders += 1
             elif suffix not in IMAGE_SUFFIXES:
                 ignored[shown_name(suffix) or "no ending"] += 1
-            elif not is_printable_name(name) or name in pictures:
-                self.notices.append(_name_notice(self.artist, shown_name(name), taken=name in pictures))
+            elif not is_printable_name(name):
+                self.notices.append(_name_notice(self.artist, shown_name(name), taken=False))
             else:
-                pictures[name] = Path(entry.path)
+                # Two names that look the same are two works: neither may push the other one out.
+                pictures[_name_of_its_own(name, pictures)] = Path(entry.path)
         if subfolders:
             self._note(
                 NoticeCode.SUBFOLDER_IGNORED,

@@ -75,7 +75,7 @@ def render_page(
     environment.filters["round_up"] = round_up
     quality = result.get("quality")
     return environment.get_template("run.html.j2").render(
-        result={"quality": None, **result},
+        result={"quality": None, "notices": [], **result},
         title=title,
         splits=result.get("evaluation_splits"),
         quality_rows=[

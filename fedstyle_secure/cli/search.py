@@ -12,6 +12,7 @@ from typing import cast
 import click
 
 from fedstyle_secure.artworks.folder import read_image
+from fedstyle_secure.artworks.names import shown_name
 from fedstyle_secure.cli.console import json_option, print_json, print_result, quiet_option, talk
 from fedstyle_secure.style.encoder import EncoderName, load_encoder
 from fedstyle_secure.style.index import StyleIndex
@@ -52,4 +53,4 @@ def search(run: Path, image: Path, top: int, as_json: bool) -> None:
     if encoder.notice:
         talk().warn(encoder.notice)
     for match in matches:
-        print_result(f"{match.rank:>3}. {match.artist:<30} {match.score:+.3f}")
+        print_result(f"{match.rank:>3}. {shown_name(match.artist):<30} {match.score:+.3f}")

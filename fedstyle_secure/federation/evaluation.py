@@ -26,6 +26,7 @@ from fedstyle_secure.style.metrics import (
     chance_top1,
     macro_top1,
     mean_reciprocal_rank,
+    per_artist_top1,
     standard_error,
 )
 
@@ -176,7 +177,7 @@ def evaluate(
     private = [first_state, *(run(split, SystemNoise) for split in splits[1:])]
     without_noise = [run(split, NoNoise) for split in splits]
     artists = len(plan.artists)
-    ranked = [_ranked_first(*pair, features, plan) for pair in zip(private, splits, strict=True)]
+    shares = np.array([_top1_by_artist(*pair, features, plan) for pair in zip(private, splits, strict=True)])
     return Quality(
         private=_over_splits(
             [_score_state(*pair, features, plan) for pair in zip(private, splits, strict=True)]
@@ -190,8 +191,8 @@ def evaluate(
             macro_top1=chance_top1(artists), macro_top1_se=0.0, mrr=chance_mean_reciprocal_rank(artists)
         ),
         private_top1_by_artist={
-            artist: _mean_or_none([first for by_artist in ranked for first in by_artist[artist]])
-            for artist in plan.artists
+            artist: None if np.isnan(shares[:, place]).all() else float(np.nanmean(shares[:, place]))
+            for place, artist in enumerate(plan.artists)
         },
     )
 
@@ -201,20 +202,11 @@ def _score_state(state: GlobalState, split: Split, features: Features, plan: Run
     return _score(state.embed(queries) @ state.finished_prototypes().T, labels)
 
 
-def _ranked_first(
+def _top1_by_artist(
     state: GlobalState, split: Split, features: Features, plan: RunPlan
-) -> Mapping[str, Sequence[bool]]:
-    """For each artist, which held-out works find the artist first."""
-    prototypes = state.finished_prototypes()
-    return {
-        artist: list((state.embed(works) @ prototypes.T).argmax(axis=1) == place) if len(works) else []
-        for place, artist in enumerate(plan.artists)
-        for works in [features[artist][split.held_out[artist]]]
-    }
-
-
-def _mean_or_none(values: Sequence[bool]) -> float | None:
-    return float(np.mean(values)) if values else None
+) -> Float[np.ndarray, " artists"]:
+    queries, labels = _stack(_take(features, split.held_out), plan.artists)
+    return per_artist_top1(state.embed(queries) @ state.finished_prototypes().T, labels)
 
 
 def _score_means(features: Features, split: Split, artists: Sequence[str]) -> tuple[float, float]:

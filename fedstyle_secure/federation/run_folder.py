@@ -6,13 +6,17 @@ features, keys, unnoised sums.
 
 Layout::
 
-    policy.yaml            the policy of the run, as it was
-    manifest.json          versions, hashes, the guarantee
-    state.safetensors      the released state after the last finished exchange, and the records of all
-    outbox.safetensors     the releases of the exchange under way; gone when it is done
-    style-index*           the style index, at the end
-    result.json            what `run --json` prints, at the end
-    report.html            the page of the run, at the end
+    policy.yaml                   the policy of the run, as it was
+    manifest.json                 versions and hashes
+    state.safetensors             the released state after the last finished exchange, and the records of all
+    style-index*                  the style index, at the end
+    result.json                   the released part of what `run --json` prints, at the end
+    report.html                   the page of the run, at the end
+    private/                      what no guarantee covers, and what only a restart needs: not to be passed on
+    private/artworks.sha256       fingerprint of the artworks
+    private/outbox.safetensors    the releases of the exchange under way; gone when it is done
+    private/result.json           all that `run --json` prints: notices about files, and what was measured
+    private/report.html           the page with what was measured
 
 Every file is written to a temporary name, flushed to disk and renamed, and is readable by its owner alone.
 """
@@ -24,7 +28,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -38,7 +42,7 @@ from fedstyle_secure.errors import ErrorCode, SetupError, UsageError
 from fedstyle_secure.federation.global_state import GlobalState
 from fedstyle_secure.federation.journal import Progress, Releases
 from fedstyle_secure.federation.records import ExchangeRecord
-from fedstyle_secure.federation.run_plan import Exchange
+from fedstyle_secure.federation.run_plan import Exchange, Stage
 
 __all__ = [
     "Manifest",
@@ -49,12 +53,10 @@ __all__ = [
 ]
 
 _SCHEMA_VERSION = 1
-_MANIFEST, _POLICY, _STATE, _OUTBOX = (
-    "manifest.json",
-    "policy.yaml",
-    "state.safetensors",
-    "outbox.safetensors",
-)
+_MANIFEST, _POLICY, _STATE, _PRIVATE = "manifest.json", "policy.yaml", "state.safetensors", "private"
+_OUTBOX, _ARTWORKS = f"{_PRIVATE}/outbox.safetensors", f"{_PRIVATE}/artworks.sha256"
+
+_BEFORE_MANIFEST = {_POLICY, _STATE, _PRIVATE, *(f".{name}.part" for name in (_POLICY, _STATE, _MANIFEST))}
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,8 @@ class Manifest:
     Attributes:
         package_version: version of this package.
         policy_sha256: fingerprint of the policy, hexadecimal.
-        artworks_sha256: fingerprint of the artworks that take part, hexadecimal. It stays in this folder:
-            whoever holds a candidate set of artworks could test it against the hash.
+        artworks_sha256: fingerprint of the artworks that take part, hexadecimal. It is kept in
+            `private/`: whoever has a candidate set of artworks could test it against the hash.
         encoder: name of the public encoder.
         projection_sha256: hash of the public projection.
         artists: names on the roster.
@@ -104,8 +106,12 @@ class RunFolder:
         require_new_folder(path)
         folder = cls(path)
         folder.write_text(_POLICY, policy_text)
+        folder.write_text(_ARTWORKS, manifest.artworks_sha256)
+        # From here on a folder without a state is a damaged one, and not one that has released nothing.
+        folder._write(_STATE, save_tensors({}, metadata={"records": "[]"}))
         # The manifest comes last: a folder without one is no run.
-        folder.write_json(_MANIFEST, {"schema_version": _SCHEMA_VERSION, **_as_json(manifest)})
+        public = {name: value for name, value in _as_json(manifest).items() if name != "artworks_sha256"}
+        folder.write_json(_MANIFEST, {"schema_version": _SCHEMA_VERSION, **public})
         return folder
 
     @classmethod
@@ -152,6 +158,8 @@ class RunFolder:
                     f"another process is working in {self.path}",
                     fix="Wait until it has ended.",
                 ) from error
+            for leftover in (*self.path.glob(".*.part"), *self.path.glob(f"{_PRIVATE}/.*.part")):
+                leftover.unlink()
             yield
         finally:
             os.close(descriptor)
@@ -160,9 +168,12 @@ class RunFolder:
         """See `Journal.progress`."""
         arrays, metadata = self._read_tensors(_STATE)
         if arrays is None:
-            return None
-        records = tuple(ExchangeRecord.from_json(record) for record in json.loads(metadata["records"]))
-        return Progress(GlobalState.from_arrays(arrays), records)
+            raise _invalid(self.path, _STATE)
+        try:
+            records = tuple(ExchangeRecord.from_json(record) for record in json.loads(metadata["records"]))
+            return Progress(GlobalState.from_arrays(arrays), records) if records else None
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise _invalid(self.path, _STATE) from error
 
     def commit(self, progress: Progress) -> None:
         """See `Journal.commit`. The releases of the exchange are deleted."""
@@ -173,13 +184,26 @@ class RunFolder:
     def keep(self, exchange: Exchange, draw: Callable[[], Releases]) -> Releases:
         """See `Journal.keep`. The releases are on disk when this returns."""
         kept, metadata = self._read_tensors(_OUTBOX)
-        if kept is not None and metadata["exchange"] == exchange.label:
-            return {name: kept[str(place)] for place, name in enumerate(json.loads(metadata["artists"]))}
+        if kept is not None and metadata.get("exchange") == exchange.label:
+            try:
+                return {name: kept[str(place)] for place, name in enumerate(json.loads(metadata["artists"]))}
+            except (KeyError, TypeError, ValueError) as error:
+                raise _invalid(self.path, _OUTBOX) from error
+        if kept is not None and metadata.get("exchange") != self._last_committed():
+            # Something has left that the state knows nothing of: drawing on would release it a second time.
+            raise _invalid(self.path, _OUTBOX)
         drawn = draw()
         tensors = {str(place): np.ascontiguousarray(vector) for place, vector in enumerate(drawn.values())}
         metadata = {"exchange": exchange.label, "artists": json.dumps(list(drawn))}
         self._write(_OUTBOX, save_tensors(tensors, metadata=metadata))
         return drawn
+
+    def _last_committed(self) -> str | None:
+        progress = self.progress()
+        if progress is None:
+            return None
+        last = progress.records[-1]
+        return Exchange(Stage(last.stage), last.round).label
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write a JSON file into the folder, whole or not at all."""
@@ -190,16 +214,20 @@ class RunFolder:
         self._write(name, text.encode())
 
     def _write(self, name: str, content: bytes) -> None:
-        temporary = self.path / f".{name}.part"
+        target = self.path / name
+        temporary = target.with_name(f".{target.name}.part")
         try:
+            target.parent.mkdir(mode=0o700, exist_ok=True)
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(self.path / name)
+            temporary.replace(target)
+            _flush_folder(target.parent)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
             raise _not_writable(self.path, error) from error
 
     def _read_tensors(self, name: str) -> tuple[dict[str, np.ndarray] | None, dict[str, str]]:
@@ -207,11 +235,13 @@ class RunFolder:
             content = (self.path / name).read_bytes()
         except FileNotFoundError:
             return None, {}
+        except OSError as error:
+            raise _invalid(self.path, name) from error
         try:
             header_size = int.from_bytes(content[:8], "little")
             metadata = json.loads(content[8 : 8 + header_size])["__metadata__"]
-            return load_tensors(content), metadata
-        except (SafetensorError, ValueError, KeyError) as error:
+            return load_tensors(content), dict(metadata)
+        except (SafetensorError, ValueError, KeyError, TypeError) as error:
             raise _invalid(self.path, name) from error
 
 
@@ -224,7 +254,8 @@ def require_new_folder(path: Path) -> None:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        taken = any(path.iterdir())
+        # A run that was killed before its manifest was written has released nothing.
+        taken = any(entry.name not in _BEFORE_MANIFEST for entry in path.iterdir())
     except OSError as error:
         raise _not_writable(path, error) from error
     if taken:
@@ -243,14 +274,15 @@ def read_manifest(path: Path) -> Manifest:
     """
     try:
         content = json.loads((path / _MANIFEST).read_text())
+        content["artworks_sha256"] = (path / _ARTWORKS).read_text()
         if content.pop("schema_version") != _SCHEMA_VERSION:
             raise _invalid(path, _MANIFEST)
         return Manifest(**{**content, "artists": tuple(content["artists"])})
     except OSError as error:
         raise UsageError(
             ErrorCode.RUN_FOLDER_INVALID,
-            f"there is no run in {path}",
-            fix="Name a folder that `fedstyle-secure run` or `demo` has written.",
+            f"there is no run in {path} that could be continued",
+            fix="Name a folder that `fedstyle-secure run` has written, complete with its folder `private`.",
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise _invalid(path, _MANIFEST) from error
@@ -263,6 +295,15 @@ def artworks_fingerprint(works: Sequence[tuple[str, np.ndarray]]) -> str:
         digest.update(json.dumps([artist, list(images.shape)]).encode())
         digest.update(np.ascontiguousarray(images).tobytes())
     return digest.hexdigest()
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a rename survive a loss of power."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _as_json(manifest: Manifest) -> dict[str, Any]:

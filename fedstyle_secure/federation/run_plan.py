@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from fedstyle_secure.errors import ArtworkError, ErrorCode
+from fedstyle_secure.errors import ArtworkError, ErrorCode, PolicyError
 from fedstyle_secure.policy import Policy
 from fedstyle_secure.privacy.plan import BudgetPlan, PlannedRelease, plan_budget
 from fedstyle_secure.secure_aggregation.encoding import SumSettings
+from fedstyle_secure.secure_aggregation.framing import valid_client_id
 
 __all__ = ["Exchange", "RunPlan", "Stage", "plan_run"]
 
@@ -26,6 +27,11 @@ _ANCHOR_SHARE_OF_REPRESENT = 1 / 3
 # noise, so it is post-processing and costs no privacy; at 8 standard deviations it is also never seen
 # (probability 1e-15 a value).
 _NOISE_TAIL_STANDARD_DEVIATIONS = 8.0
+
+# Rounding at random to steps of half the noise's standard deviation adds at most 1/16 to its variance.
+_COARSEST_STEP_OVER_NOISE = 0.5
+
+_MOST_ARTISTS = 1024
 
 
 class Stage(StrEnum):
@@ -126,7 +132,8 @@ def plan_run(policy: Policy, artists: Sequence[str], *, public_model: str) -> Ru
         The plan. It is the same whatever works the artists hold.
 
     Raises:
-        ArtworkError: fewer artists than the policy's minimum cohort.
+        ArtworkError: fewer artists than the policy's minimum cohort, too many, or a name that cannot be used.
+        PolicyError: the grid that values are rounded to is coarser than the noise.
         BudgetError: the budget cannot be met.
     """
     minimum = policy.federation.cohort.minimum
@@ -136,6 +143,7 @@ def plan_run(policy: Policy, artists: Sequence[str], *, public_model: str) -> Ru
             f"{len(artists)} artists take part, and the policy wants a cohort of at least {minimum}",
             fix="Add artists, or lower federation.cohort.minimum if a smaller crowd hides them well enough.",
         )
+    _require_names(artists)
     releases = _planned_releases(policy)
     budget = plan_budget(
         epsilon=policy.privacy.epsilon,
@@ -149,9 +157,42 @@ def plan_run(policy: Policy, artists: Sequence[str], *, public_model: str) -> Ru
         if stage in releases
         for number in range(1, releases[stage].count + 1)
     )
-    return RunPlan(
+    plan = RunPlan(
         policy=policy, artists=tuple(artists), public_model=public_model, budget=budget, exchanges=exchanges
     )
+    for stage in sorted({exchange.stage for exchange in exchanges}):
+        _require_fine_grid(plan, stage)
+    return plan
+
+
+def _require_names(artists: Sequence[str]) -> None:
+    if len(artists) > _MOST_ARTISTS:
+        raise ArtworkError(
+            ErrorCode.ARTWORKS_TOO_MANY_ARTISTS,
+            f"{len(artists)} artists take part, and a run holds at most {_MOST_ARTISTS}",
+            fix="Divide the artists among several runs.",
+        )
+    for artist in artists:
+        if not valid_client_id(artist):
+            raise ArtworkError(
+                ErrorCode.ARTIST_NAME_INVALID,
+                f"the name {ascii(artist)[:80]} cannot stand on a roster",
+                fix="Name the folder with at most 128 bytes of printable characters and plain spaces.",
+            )
+
+
+def _require_fine_grid(plan: RunPlan, stage: Stage) -> None:
+    """Refuse a grid so coarse that rounding would drown what the noise leaves."""
+    settings = plan.sum_settings(stage)
+    noise = plan.budget.noise_multiplier(stage) * plan.policy.privacy.clip_norm_l2
+    if settings.value_limit / settings.steps > _COARSEST_STEP_OVER_NOISE * noise:
+        raise PolicyError(
+            ErrorCode.POLICY_GRID_TOO_COARSE,
+            f"with value_bits {settings.value_bits} and largest_collection "
+            f"{plan.policy.artworks.largest_collection}, numbers are rounded more coarsely than the noise of "
+            f"stage {stage} is wide",
+            fix="Raise secure_aggregation.value_bits, or lower artworks.largest_collection.",
+        )
 
 
 def _planned_releases(policy: Policy) -> Mapping[str, PlannedRelease]:

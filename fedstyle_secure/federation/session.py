@@ -27,7 +27,7 @@ from fedstyle_secure.privacy.noise import NoiseSource, SystemNoise
 from fedstyle_secure.privacy.plan import ReleaseMeter
 from fedstyle_secure.secure_aggregation.aggregator import SumAggregator
 from fedstyle_secure.secure_aggregation.client import SumClient
-from fedstyle_secure.secure_aggregation.encoding import NearestRounding
+from fedstyle_secure.secure_aggregation.encoding import NearestRounding, SystemRounding
 from fedstyle_secure.secure_aggregation.keys import Identity, Roster
 
 __all__ = ["SessionResult", "run_session"]
@@ -83,6 +83,7 @@ def run_session(
 
     transcript = Transcript(keep_content=keep_transcript)
     if not to_do:
+        journal.commit(progress)  # also clears what a kill after the last exchange may have left
         return SessionResult(progress.state, progress.records, transcript)
     noised = noise().private
     with _one_thread():
@@ -127,20 +128,19 @@ def _assemble(
             name=name,
             features=features[name],
             plan=plan,
-            # Local noise is in the values before they are rounded, and many grid steps wide: it dithers
-            # them, so rounding to the nearest integer is unbiased, and the same values always give the same
-            # sum.
+            # Rounding at random is unbiased; without noise the same values are to give the same sum.
             client=SumClient(
                 identity=identities[name],
                 roster=roster,
                 session_id=session_id,
                 policy_hash=policy_hash,
-                rounding=NearestRounding(),
+                rounding=SystemRounding() if source.private else NearestRounding(),
             ),
-            noise=noise(),
+            noise=source,
             meter=ReleaseMeter(plan.budget, done=[exchange.stage for exchange in done]),
         )
         for name in plan.artists
+        for source in [noise()]
     ]
     aggregator = SumAggregator(roster=roster, session_id=session_id, policy_hash=policy_hash)
     return artists, EmbeddedTransport(aggregator, transcript)

@@ -30,19 +30,21 @@ from fedstyle_secure.style.encoder import Encoder, load_encoder
 from fedstyle_secure.style.index import StyleIndex
 from fedstyle_secure.style.public import PublicProjection, load_projection
 
-__all__ = ["RunObserver", "StyleRun", "run_style_federation"]
+__all__ = ["NOT_RELEASED", "RunObserver", "StyleRun", "run_style_federation"]
 
 Features = Mapping[str, Float[np.ndarray, "artworks embedding"]]
 
 _EVALUATION_NOTE = (
-    "Measured on works that were held out and that the guarantee does not cover, with runs that were "
-    "thrown away. These numbers stay on this machine: publishing them tells a little about all of the works."
+    "No guarantee covers these numbers, for any work: they are computed without noise from all works. Of the "
+    "five private runs the first is the released one, the others are thrown away. Keep them on this machine."
 )
 
 _LIMITS = (
     "Style is not hidden: the released prototypes are there to make an artist's style findable, and one "
     "artist's updates tell whose style they carry. The promise is about each single artwork, not about an "
     "artist's taking part.",
+    "The centre and the training steps are sums over the whole cohort. Prototypes are not: every artist of "
+    "the run gets those of the others one by one, each protected by its own artist's noise alone.",
     "Taking part shows that an artist has at least as many readable works as the policy's minimum.",
     "Many near-copies of one work count as many works; together they are protected less.",
     "An artist who sends made-up updates can spoil the result; nothing here detects that yet.",
@@ -53,6 +55,12 @@ _LIMITS = (
 
 def _ignore(steps: int) -> None:
     del steps
+
+
+# What `run --json` prints and no guarantee covers: notices name files, the rest is measured without noise.
+NOT_RELEASED = frozenset(
+    {"notices", "quality", "private_top1_by_artist", "evaluation_splits", "evaluation_note"}
+)
 
 
 class RunObserver:
@@ -143,6 +151,7 @@ def run_style_federation(
         [works.artist for works in collection.artists],
         public_model=f"{encoder.fingerprint()} {projection.sha256}",
     )
+    guarantee = plan.budget.guarantee(unit=policy.privacy.unit).to_json()
     observer.planned(plan)
     splits = evaluation_splits(_work_ids(collection)) if with_evaluation else ()
     split = splits[0] if splits else None
@@ -164,7 +173,7 @@ def run_style_federation(
         )
         session = _train(plan, training, folder, observer)
 
-        result = _result(policy, plan, collection, encoder, session.records)
+        result = _result(policy, plan, collection, encoder, records=session.records, guarantee=guarantee)
         if splits:
             with observer.progress("Measuring on held-out works", evaluation_runs()) as advance:
                 quality = evaluate(
@@ -182,7 +191,9 @@ def run_style_federation(
             result["evaluation_note"] = _EVALUATION_NOTE
         index = _index(plan, session.state, encoder, projection, result["guarantee"])
         index.save(folder.path)
-        folder.write_json("result.json", result)
+        released = {key: value for key, value in result.items() if key not in NOT_RELEASED}
+        folder.write_json("result.json", released)
+        folder.write_json("private/result.json", result)
     return StyleRun(
         folder=folder, result=result, index=index, split=split, session=session, features=features
     )
@@ -268,7 +279,9 @@ def _result(
     plan: RunPlan,
     collection: ArtworkCollection,
     encoder: Encoder,
+    *,
     records: Sequence[ExchangeRecord],
+    guarantee: Mapping[str, Any],
 ) -> dict[str, Any]:
     exchanges = [record.to_json() for record in records]
     return {
@@ -279,7 +292,7 @@ def _result(
         "encoder": {"name": encoder.name, "notice": encoder.notice},
         "artists": list(plan.artists),
         "notices": [asdict(notice) for notice in collection.notices],
-        "guarantee": plan.budget.guarantee(unit=policy.privacy.unit).to_json(),
+        "guarantee": dict(guarantee),
         "limits": list(_LIMITS),
         "exchanges": exchanges,
         "rounds": [exchange for exchange in exchanges if exchange["stage"] == Stage.TRAIN],

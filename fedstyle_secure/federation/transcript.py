@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 __all__ = ["PLATFORM", "SeenMessage", "Transcript"]
 
-PLATFORM = "platform"
+# No artist can be called this: names on a roster are printable.
+PLATFORM = "\0platform"
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from fedstyle_secure.policy.model import (
     Training,
 )
 from fedstyle_secure.policy.problems import InvalidPolicyError, PolicyProblem
-from fedstyle_secure.policy.reading import load_policy, parse_policy
+from fedstyle_secure.policy.reading import load_policy, parse_policy, read_policy_text
 from fedstyle_secure.policy.support import check_supported
 from fedstyle_secure.policy.template import policy_template, write_template
 
@@ -44,5 +44,6 @@ __all__ = [
     "parse_policy",
     "policy_json_schema",
     "policy_template",
+    "read_policy_text",
     "write_template",
 ]

@@ -47,8 +47,8 @@ class Cohort(_Section):
         le=1024,
         examples=[3],
         description=(
-            "A sum is opened only when at least this many artists are in it: the crowd that each one hides "
-            "in."
+            "A sum is opened only when at least this many artists are in it: the crowd that hides each "
+            "one's training steps. Prototypes reach the other artists one by one, whatever this says."
         ),
     )
     expected: int = Field(

@@ -21,7 +21,7 @@ from fedstyle_secure.policy.problems import InvalidPolicyError, PolicyProblem, d
 from fedstyle_secure.policy.support import unsupported
 from fedstyle_secure.policy.yaml_reader import MAXIMUM_SIZE_BYTES, KeyPath, YamlDocument, read_yaml
 
-__all__ = ["load_policy", "parse_policy"]
+__all__ = ["load_policy", "parse_policy", "read_policy_text"]
 
 
 def load_policy(path: Path) -> Policy:
@@ -37,7 +37,7 @@ def load_policy(path: Path) -> Policy:
         InvalidPolicyError: the file cannot be read, is no YAML, breaks a rule, or promises what is not built
             yet.
     """
-    return parse_policy(_read_text(path), source=_printable(path))
+    return parse_policy(read_policy_text(path), source=_printable(path))
 
 
 def parse_policy(text: str, *, source: str) -> Policy:
@@ -70,7 +70,15 @@ def parse_policy(text: str, *, source: str) -> Policy:
     return policy
 
 
-def _read_text(path: Path) -> str:
+def read_policy_text(path: Path) -> str:
+    """Read the text of a policy file, once: what is kept of a run is then what was parsed.
+
+    Args:
+        path: a file of at most 64 KiB, in UTF-8.
+
+    Raises:
+        InvalidPolicyError: the file cannot be read, is too long, or is no UTF-8.
+    """
     source = _printable(path)
     try:
         with path.open("rb") as file:

@@ -160,7 +160,7 @@ def _not_covered(terms: _Terms) -> str:
 
 
 def _one_in(probability: float) -> str:
-    inverse = 1 / probability
+    inverse = 1 / max(probability, 1e-300)
     step = 10 ** max(0, math.floor(math.log10(inverse)) - 1)
     return f"1 in {math.floor(inverse / step) * step:,}"
 

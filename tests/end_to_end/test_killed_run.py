@@ -73,4 +73,4 @@ def test_a_run_killed_again_and_again_ends_as_planned(tmp_path, policy_text):
     # What left twice, before and after a kill, was the same noise.
     assert len(set(left)) == len(labels)
     assert len(left) > len(labels), "no kill came between noise and sum: the test shows nothing"
-    assert not (out / "outbox.safetensors").exists()
+    assert not (out / "private" / "outbox.safetensors").exists()

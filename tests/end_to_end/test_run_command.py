@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
+import threading
 import zlib
 
 import numpy as np
@@ -85,13 +87,13 @@ def test_the_json_of_a_run_has_its_promised_form(policy_file, artworks, tmp_path
         assert set(score) == {"macro_top1", "macro_top1_se", "mrr"}
     assert result["quality"]["chance"]["macro_top1"] == 0.25
     assert result["quality"]["without_noise"]["macro_top1"] > 0.25
-    assert "not cover" in result["evaluation_note"]
+    assert "No guarantee covers" in result["evaluation_note"]
 
 
 def test_without_evaluate_nothing_is_held_out_and_no_quality_is_printed(policy_file, artworks, tmp_path):
     result, _ = run_json(policy_file, artworks, tmp_path / "run")
     assert "quality" not in result
-    assert json.loads((tmp_path / "run" / "result.json").read_text()) == result
+    assert json.loads((tmp_path / "run" / "private" / "result.json").read_text()) == result
 
 
 def test_search_ranks_all_artists(policy_file, artworks, tmp_path):
@@ -107,23 +109,34 @@ def test_search_ranks_all_artists(policy_file, artworks, tmp_path):
     assert scores == sorted(scores, reverse=True)
 
 
-def test_nothing_private_is_written_to_the_run_folder(policy_file, artworks, tmp_path):
-    run_json(policy_file, artworks, tmp_path / "run")
-    written = b"".join(path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file())
+def test_nothing_private_is_written_outside_the_folder_private(policy_file, artworks, tmp_path):
+    artist = sorted(artworks.iterdir())[0]
+    (artist / "secret-commission.jpg").write_text("no picture")
+    result, said = run_json(policy_file, artworks, tmp_path / "run", "--evaluate")
+    assert "secret-commission.jpg" in said
+    assert result["quality"]
+    everything = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert all(path.stat().st_mode & 0o077 == 0 for path in everything)
+    assert (tmp_path / "run" / "private").stat().st_mode & 0o077 == 0
+    public = [path for path in everything if "private" not in path.relative_to(tmp_path / "run").parts]
+    written = b"".join(path.read_bytes() for path in public)
+    fingerprint = (tmp_path / "run" / "private" / "artworks.sha256").read_bytes()
+    for secret in (b"secret-commission", b"macro_top1", b"Frozen public", fingerprint, b"PRIVATE KEY"):
+        assert secret not in written
     for file in artworks.rglob("*.png"):
         assert file.name.encode() not in written
         pixels = np.asarray(Image.open(file)).tobytes()
-        assert pixels[5000:5032] not in written
-    assert b"PRIVATE KEY" not in written
-    assert sorted(
-        path.name for path in (tmp_path / "run").iterdir() if not path.name.startswith("style-index")
-    ) == [
+        assert not any(pixels[5000:5032] in path.read_bytes() for path in everything)
+    assert sorted(path.name for path in public if not path.name.startswith("style-index")) == [
         "manifest.json",
         "policy.yaml",
         "report.html",
         "result.json",
         "state.safetensors",
     ]
+    measured = (tmp_path / "run" / "private" / "report.html").read_text()
+    assert "Frozen public" in measured
+    assert "secret-commission.jpg" in measured
 
 
 def test_resuming_a_finished_run_gives_the_same_result(policy_file, artworks, tmp_path):
@@ -304,3 +317,38 @@ def test_the_same_seed_paints_the_same_demo(tmp_path):
     assert (
         a["quality"]["frozen"] != c["quality"]["frozen"] or a["quality"]["colour"] != c["quality"]["colour"]
     )
+
+
+def test_a_grid_coarser_than_the_noise_is_refused_before_anything_is_spent(artworks, tmp_path, policy_text):
+    (tmp_path / "policy.yaml").write_text(policy_text(secure_aggregation__value_bits=8))
+    result = call(
+        "run", tmp_path / "policy.yaml", "--artworks", artworks, "--out", tmp_path / "run", "--json"
+    )
+    assert_refused(result, "policy-grid-too-coarse", 2)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_name_that_cannot_stand_on_a_roster_is_refused_before_anything_is_written(
+    policy_file, artworks, tmp_path
+):
+    sorted(artworks.iterdir())[0].rename(artworks / ("a" * 200))
+    result = call("run", policy_file, "--artworks", artworks, "--out", tmp_path / "run", "--json")
+    assert_refused(result, "artist-name-invalid", 2)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_killed_before_its_manifest_can_be_begun_again(policy_file, artworks, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "policy.yaml").write_text("half")
+    (tmp_path / "run" / ".manifest.json.part").write_text("{")
+    run_json(policy_file, artworks, tmp_path / "run")
+
+
+def test_a_policy_from_a_pipe_is_kept_as_it_was_read(artworks, tmp_path, policy_text):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=(policy_text(),))
+    writer.start()
+    run_json(pipe, artworks, tmp_path / "run")
+    writer.join()
+    assert (tmp_path / "run" / "policy.yaml").read_text() == policy_text()

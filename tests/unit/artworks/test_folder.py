@@ -316,6 +316,17 @@ print(peak() - before)
         assert len(collection.artists) == 2
         assert only_notice(collection).code is NoticeCode.NAME_REFUSED
 
+    def test_a_work_never_pushes_out_another_with_the_same_normal_form(self, tmp_path: Path) -> None:
+        fill(tmp_path)
+        names = [unicodedata.normalize(form, "é.png") for form in ("NFC", "NFD")]
+        for number, name in enumerate(names):
+            picture(500 + number).save(tmp_path / "ann" / name)
+        if len(list((tmp_path / "ann").iterdir())) < 4:
+            pytest.skip("this file system does not tell the two names apart")
+        collection = read(tmp_path)
+        assert not collection.notices
+        assert collection.artists[0].files == ("0.png", "1.png", "é.png", "é (2).png")
+
 
 class TestOddFolders:
     def test_hidden_and_system_files_are_passed_over_in_silence(self, tmp_path: Path) -> None:

@@ -80,26 +80,40 @@ def test_releases_of_an_unfinished_exchange_are_drawn_once(folder):
     np.testing.assert_array_equal(first["ada"], second["ada"])
 
 
-def test_releases_of_another_exchange_are_not_taken_for_this_one(folder):
+def test_releases_that_the_state_knows_nothing_of_stop_the_run(folder):
     folder.keep(Exchange(Stage.TRAIN, 4), lambda: {"ada": np.ones(2)})
-    kept = folder.keep(Exchange(Stage.TRAIN, 5), lambda: {"ada": np.zeros(2)})
+    with pytest.raises(UsageError) as refused:
+        folder.keep(Exchange(Stage.CENTRE), lambda: pytest.fail("noise was drawn a second time"))
+    assert refused.value.code is ErrorCode.RUN_FOLDER_INVALID
+
+
+def test_releases_of_the_exchange_just_committed_are_passed_over(folder, progress):
+    folder.keep(Exchange(Stage.CENTRE), lambda: {"ada": np.ones(2)})
+    outbox = folder.path / "private" / "outbox.safetensors"
+    content = outbox.read_bytes()
+    folder.commit(progress)
+    outbox.write_bytes(content)  # as a kill between the two writes of a commit leaves it
+    kept = folder.keep(Exchange(Stage.ANCHORS), lambda: {"ada": np.zeros(2)})
     np.testing.assert_array_equal(kept["ada"], np.zeros(2))
+
+
+def test_a_run_without_its_state_is_damaged_and_not_new(folder):
+    (folder.path / "state.safetensors").unlink()
+    with pytest.raises(UsageError) as refused:
+        folder.progress()
+    assert refused.value.code is ErrorCode.RUN_FOLDER_INVALID
 
 
 def test_a_finished_exchange_leaves_no_releases_behind(folder, progress):
     folder.keep(Exchange(Stage.CENTRE), lambda: {"ada": np.ones(2)})
     folder.commit(progress)
-    assert sorted(p.name for p in folder.path.iterdir()) == [
-        "manifest.json",
-        "policy.yaml",
-        "state.safetensors",
-    ]
+    assert [path.name for path in (folder.path / "private").iterdir()] == ["artworks.sha256"]
 
 
 def test_only_the_owner_can_read_a_run(folder, progress):
     folder.commit(progress)
-    for path in folder.path.iterdir():
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    for path in folder.path.rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
 
 
 @pytest.mark.parametrize(
@@ -111,11 +125,11 @@ def test_only_the_owner_can_read_a_run(folder, progress):
     ],
 )
 def test_resuming_something_else_is_refused(folder, fields, code):
-    before = {p.name: p.read_bytes() for p in folder.path.iterdir()}
+    before = {p: p.read_bytes() for p in folder.path.rglob("*") if p.is_file()}
     with pytest.raises(UsageError) as refused:
         RunFolder.reopen(folder.path, manifest=changed(**fields))
     assert refused.value.code is code
-    assert {p.name: p.read_bytes() for p in folder.path.iterdir()} == before
+    assert {p: p.read_bytes() for p in folder.path.rglob("*") if p.is_file()} == before
 
 
 def test_resuming_where_there_is_no_run_is_refused(tmp_path):
