@@ -223,3 +223,27 @@ def test_an_artist_shows_no_features_when_printed(policy, features):
     artists, _ = session_module._assemble(plan_for(policy(), works), works, [], NoNoise, None)
     assert repr(artists[0]) == "Artist('artist-0')"
     gc.collect()
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+def test_every_release_carries_the_planned_noise(policy, features, stage):
+    works = features()
+    plan = plan_for(policy(privacy__clip_norm_l2=0.5), works)
+    state = dataclasses.replace(
+        GlobalState.initial(plan), anchors=np.random.default_rng(1).standard_normal((len(works), 16))
+    )
+    exchange = next(exchange for exchange in plan.exchanges if exchange.stage is stage)
+
+    def release(noise):
+        artists, _ = session_module._assemble(plan, works, [], noise, None)
+        return artists[1].release(exchange, state)
+
+    exact = release(NoNoise)
+    noise = np.concatenate([release(SystemNoise) - exact for _ in range(40)])
+    if stage in (Stage.ANCHORS, Stage.REPRESENT):  # an artist fills its own place only
+        noise = noise.reshape(40, len(works), 16)
+        assert not noise[:, [0, 2, 3]].any()
+        noise = noise[:, 1].ravel()
+    planned = plan.budget.noise_multiplier(stage) * 0.5
+    assert noise.std() == pytest.approx(planned, rel=0.15)
+    assert abs(noise.mean()) < 6 * planned / np.sqrt(noise.size)
