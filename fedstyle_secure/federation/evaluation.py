@@ -2,8 +2,8 @@
 
 Flows in: all artists' features and the plan. Flows out: macro top-1 and mean reciprocal rank with standard
 errors, for the private run, for the same run without noise, for the frozen features alone, for colour alone,
-and for chance. The held-out works are *not* covered by the guarantee and the extra runs are thrown away:
-these numbers are for the eyes of the one who measures.
+and for chance. *No* guarantee covers these numbers, for any work: they are computed without noise. Of the
+private runs the first is the released one and the others are thrown away.
 """
 
 from __future__ import annotations
