@@ -141,9 +141,13 @@ def test_the_aggregator_sees_no_release_in_the_clear(policy, features):
     result = run_session(plan, works, keep_transcript=True)
     seen = b"".join(message.content for message in result.transcript.seen_by(PLATFORM))
     assert len(seen) > 10_000
-    for array in result.state.arrays().values():
+    # A shrunk release may start with zeros, and messages hold runs of zero bytes that tell nothing.
+    released = [array[array != 0][:3] for array in result.state.arrays().values()]
+    released = [values for values in released if len(values) == 3]
+    assert released
+    for values in released:
         for dtype in ("<f4", "<f8"):
-            assert array.astype(dtype).tobytes()[:24] not in seen
+            assert values.astype(dtype).tobytes() not in seen
 
 
 def test_a_crashed_run_goes_on_where_it_stopped(policy, features, folder):
