@@ -42,6 +42,16 @@ def _command_help() -> Iterator[str]:
             command, info_name=name, parent=program, terminal_width=100, max_content_width=100
         )
         yield f"## {name}\n\n```text\n{command.get_help(context)}\n```\n"
+        if isinstance(command, click.Group):
+            yield from _subcommand_help(command, context)
+
+
+def _subcommand_help(group: click.Group, parent: click.Context) -> Iterator[str]:
+    for name, command in group.commands.items():
+        context = click.Context(
+            command, info_name=name, parent=parent, terminal_width=100, max_content_width=100
+        )
+        yield f"### {parent.info_name} {name}\n\n```text\n{command.get_help(context)}\n```\n"
 
 
 def policy() -> str:

@@ -82,6 +82,7 @@ class ErrorCode(StrEnum):
     SIGNATURE_INVALID = "signature-invalid"
     NO_DECRYPTION_KEY = "no-decryption-key"
     COHORT_INCOMPLETE = "cohort-incomplete"
+    SURVIVORS_INCONSISTENT = "survivors-inconsistent"
     SUM_MISMATCH = "sum-mismatch"
     MESSAGE_REPLAYED = "message-replayed"
     STAGE_OUT_OF_ORDER = "stage-out-of-order"

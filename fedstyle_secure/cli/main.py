@@ -48,6 +48,7 @@ COMMANDS: Final = {
     "search": LazyCommand(
         "fedstyle_secure.cli.search:search", "Rank the artists of RUN by how close their style is to IMAGE."
     ),
+    "keys": LazyCommand("fedstyle_secure.cli.keys:keys", "Make identities and the roster for secure sums."),
     "doctor": LazyCommand("fedstyle_secure.cli.doctor:doctor", "Check that this machine has what is needed."),
     "schema": LazyCommand("fedstyle_secure.cli.schema:schema", "Print the JSON Schema of the policy file."),
 }

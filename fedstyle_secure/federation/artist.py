@@ -98,11 +98,14 @@ class Artist:
             case Stage.TRAIN:
                 return self._gradient_release(state)
 
-    def protect(self, exchange: Exchange, release: Float[np.ndarray, " values"], state: GlobalState) -> bytes:
+    def protect(
+        self, exchange: Exchange, release: Float[np.ndarray, " values"], state: GlobalState, *, slot: int
+    ) -> bytes:
         """Encode, mask, encrypt and sign a release for the wire."""
         return self.client.upload(
             ClippedUpdate(release),
             settings=self._plan.sum_settings(exchange.stage),
+            slot=slot,
             stage=exchange.stage,
             round_number=exchange.round_number,
             model_hash=state.fingerprint(self._plan),

@@ -4,8 +4,8 @@ Flows in: every artist's private features, inside the artist objects. Flows out:
 opened by the artists alone. Never seen here: a raw update; the bytes that pass the transport are ciphertexts
 under masks.
 
-    features -> clipped, noised release -> encoded, masked, encrypted, signed upload -> sealed sum -> opened
-    sum -> next state
+    features -> clipped, noised release -> encoded, masked, encrypted, signed upload -> signed survivor list
+    -> shares of spent seeds -> sealed sum without masks -> opened sum -> next state
 """
 
 from __future__ import annotations
@@ -45,22 +45,36 @@ class ExchangeOutcome:
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
-def set_up_secure_sums(artists: Sequence[Artist], transport: Transport) -> None:
-    """Agree on mask keys and hand round the decryption key, which the aggregator relays sealed.
+def set_up_secure_sums(artists: Sequence[Artist], transport: Transport, *, epoch: int = 0) -> None:
+    """Agree on keys for the sums to come, which the aggregator relays sealed.
+
+    Args:
+        artists: all artists of the roster.
+        transport: carries the bytes.
+        epoch: number of the set-up, from 0; each has fresh keys.
 
     Raises:
         ProtocolError: somebody sent what the protocol does not allow.
     """
-    advertisements = {artist.name: artist.client.advertise() for artist in artists}
-    rosters = transport.exchange("advertise", advertisements)
-    shares = {artist.name: artist.client.share_key(rosters[artist.name]) for artist in artists}
-    keys = transport.exchange("share", shares)
-    for artist in artists:
-        artist.client.accept_key(keys[artist.name])
+    present = {artist.name: artist.client for artist in artists}
+    advertisements = {name: client.advertise(epoch=epoch) for name, client in present.items()}
+    directories = transport.exchange("advertise", advertisements)
+    boxes = {name: present[name].share(message) for name, message in directories.items()}
+    deliveries = transport.exchange("share", boxes)
+    signed = {name: present[name].agree(message) for name, message in deliveries.items()}
+    agreements = transport.exchange("agree", signed)
+    for name, message in agreements.items():
+        present[name].accept(message)
 
 
 def run_exchange(
-    exchange: Exchange, artists: Sequence[Artist], state: GlobalState, transport: Transport, journal: Journal
+    exchange: Exchange,
+    artists: Sequence[Artist],
+    state: GlobalState,
+    transport: Transport,
+    journal: Journal,
+    *,
+    slot: int,
 ) -> ExchangeOutcome:
     """Sum one release of every artist, blindly.
 
@@ -70,6 +84,7 @@ def run_exchange(
         state: the released state that they share.
         transport: carries the bytes.
         journal: keeps the releases until the exchange is done, so that a restart sends the same ones.
+        slot: which of the prepared slots the sum uses up.
 
     Returns:
         The opened sum with its costs.
@@ -84,17 +99,32 @@ def run_exchange(
             exchange, lambda: {artist.name: artist.release(exchange, state) for artist in artists}
         )
     with _timed(seconds, "protect"):
-        uploads = {artist.name: artist.protect(exchange, releases[artist.name], state) for artist in artists}
+        uploads = {
+            artist.name: artist.protect(exchange, releases[artist.name], state, slot=slot)
+            for artist in artists
+        }
+    present = {artist.name: artist for artist in artists}
     with _timed(seconds, "aggregate"):
-        downloads = transport.exchange("upload", uploads)
+        survivors = transport.exchange("upload", uploads)
+    with _timed(seconds, "agree"):
+        signed = {name: present[name].client.confirm(message) for name, message in survivors.items()}
+        confirmed = transport.exchange("confirm", signed)
+        shares = {name: present[name].client.unmask(message) for name, message in confirmed.items()}
+    with _timed(seconds, "unmask"):
+        sums = transport.exchange("unmask", shares)
     with _timed(seconds, "open"):
-        totals = {artist.name: artist.open(exchange, downloads[artist.name]) for artist in artists}
+        totals = {name: present[name].open(exchange, message) for name, message in sums.items()}
     return ExchangeOutcome(
         total=_agreed(totals),
-        bytes_up={name: len(message) for name, message in uploads.items()},
-        bytes_down={name: len(message) for name, message in downloads.items()},
+        bytes_up=_sizes(uploads, signed, shares),
+        bytes_down=_sizes(survivors, confirmed, sums),
         seconds=seconds,
     )
+
+
+def _sizes(*messages: Mapping[str, bytes]) -> dict[str, int]:
+    """Bytes of all of an artist's messages together."""
+    return {name: sum(len(each.get(name, b"")) for each in messages) for name in messages[0]}
 
 
 def _agreed(totals: Mapping[str, Float[np.ndarray, " values"]]) -> Float[np.ndarray, " values"]:

@@ -29,8 +29,12 @@ from fedstyle_secure.secure_aggregation.aggregator import SumAggregator
 from fedstyle_secure.secure_aggregation.client import SumClient
 from fedstyle_secure.secure_aggregation.encoding import NearestRounding, SystemRounding
 from fedstyle_secure.secure_aggregation.keys import Identity, Roster
+from fedstyle_secure.secure_aggregation.quorum import Quorum
 
 __all__ = ["SessionResult", "run_session"]
+
+_SLOTS = 32
+"""Sums that a set-up prepares. A long run sets up again, with fresh keys."""
 
 Features = Mapping[str, Float[np.ndarray, "artworks embedding"]]
 
@@ -88,9 +92,11 @@ def run_session(
     noised = noise().private
     with _one_thread():
         artists, transport = _assemble(plan, features, done, noise, transcript)
-        set_up_secure_sums(artists, transport)
-        for exchange in to_do:
-            outcome = run_exchange(exchange, artists, progress.state, transport, journal)
+        for index, exchange in enumerate(to_do):
+            epoch, slot = divmod(index, _SLOTS)
+            if slot == 0:
+                set_up_secure_sums(artists, transport, epoch=epoch)
+            outcome = run_exchange(exchange, artists, progress.state, transport, journal, slot=slot)
             done = (*done, exchange)
             record = _record(exchange, outcome, cohort=len(artists), epsilon_so_far=plan.epsilon_after(done))
             state = progress.state.after(exchange, outcome.total, plan, noised=noised)
@@ -123,6 +129,8 @@ def _assemble(
     roster = Roster([identity.public for identity in identities.values()])
     session_id = secrets.token_bytes(16)
     policy_hash = plan.policy.fingerprint()
+    cohort = plan.policy.federation.cohort
+    quorum = Quorum(minimum=cohort.minimum, colluding=cohort.colluding)
     artists = [
         Artist(
             name=name,
@@ -134,6 +142,8 @@ def _assemble(
                 roster=roster,
                 session_id=session_id,
                 policy_hash=policy_hash,
+                quorum=quorum,
+                slots=_SLOTS,
                 rounding=SystemRounding() if source.private else NearestRounding(),
             ),
             noise=source,
@@ -142,7 +152,9 @@ def _assemble(
         for name in plan.artists
         for source in [noise()]
     ]
-    aggregator = SumAggregator(roster=roster, session_id=session_id, policy_hash=policy_hash)
+    aggregator = SumAggregator(
+        roster=roster, session_id=session_id, policy_hash=policy_hash, quorum=quorum, slots=_SLOTS
+    )
     return artists, EmbeddedTransport(aggregator, transcript)
 
 

@@ -47,15 +47,16 @@ class Cohort(_Section):
         le=1024,
         examples=[3],
         description=(
-            "A sum is opened only when at least this many artists are in it: the crowd that hides each "
-            "one's training steps. Prototypes reach the other artists one by one, whatever this says."
+            "A sum is opened only when at least this many artists are in it, and more than half of all and "
+            "the colluding ones: the crowd that hides each one's training steps. Prototypes reach the other "
+            "artists one by one, whatever this says."
         ),
     )
     expected: int = Field(
         ge=2,
         le=1024,
         examples=[10],
-        description="How many artists you count on. Messages are sized for it. At least `minimum`.",
+        description="How many artists you count on, for planning. At least `minimum`.",
     )
     colluding: int = Field(
         ge=0,
@@ -215,7 +216,10 @@ class SecureAggregation(_Section):
     )
     masks: Literal["pairwise"] = Field(
         examples=["pairwise"],
-        description="Every two artists share a mask that hides their updates and cancels in the sum.",
+        description=(
+            "Every two artists (in large cohorts: every two neighbours) share a mask that hides their "
+            "updates and cancels in the sum; a mask of each one's own protects those who drop out."
+        ),
     )
     reveal_to: Literal["artists", "everyone"] = Field(
         examples=["artists"],

@@ -22,6 +22,7 @@ from fedstyle_secure.secure_aggregation.encoding import (
 from fedstyle_secure.secure_aggregation.framing import ClientId
 from fedstyle_secure.secure_aggregation.in_process import sum_securely
 from fedstyle_secure.secure_aggregation.keys import Identity, PublicIdentity, Roster
+from fedstyle_secure.secure_aggregation.quorum import Quorum
 from fedstyle_secure.secure_aggregation.vectors import ClippedUpdate, LocalUpdate
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "NearestRounding",
     "ProtocolStage",
     "PublicIdentity",
+    "Quorum",
     "Roster",
     "SumAggregator",
     "SumClient",

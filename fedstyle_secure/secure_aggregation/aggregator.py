@@ -1,13 +1,15 @@
 """The aggregator of the secure sum, as a state machine that takes bytes and gives bytes.
 
 Flows in: the clients' signed messages. Flows out: what it relays of them, and sealed sums. Never seen here: a
-key of any kind, a plaintext, a way to decrypt. It has no identity either; see `wire` for why its messages are
+decryption key, a plaintext, a way to decrypt. It has no identity either; see `wire` for why its messages are
 not signed.
 
-    advertise -> share -> upload for each exchange
+    advertise -> share -> agree   once, and again for each set-up (`begin_setup`)
+    upload -> confirm -> unmask   for each sum
 
-An honest aggregator that runs this code refuses what cannot be summed and names whose it is. Nothing that a
-client relies on for secrecy depends on it.
+`receive` takes one client's message at a time, so that the memory of a sum does not grow with its clients;
+`answer` closes the stage and gives everybody's answer. An honest aggregator that runs this code refuses what
+cannot be used and names whose it is. Nothing that a client relies on for secrecy depends on it.
 """
 
 from __future__ import annotations
@@ -17,45 +19,28 @@ from enum import StrEnum
 from typing import Final, NoReturn, final
 
 from fedstyle_secure.errors import ErrorCode, ProtocolError
+from fedstyle_secure.secure_aggregation.blind_sum import BlindSum
+from fedstyle_secure.secure_aggregation.client_sets import require_threshold
 from fedstyle_secure.secure_aggregation.encoding import SumSettings
-from fedstyle_secure.secure_aggregation.encryption import BlindAdder
-from fedstyle_secure.secure_aggregation.frames import (
-    UploadFrame,
-    upload_bytes,
-    write_sum_block,
-    write_sum_head,
-)
+from fedstyle_secure.secure_aggregation.frames import UploadFrame, upload_bytes
 from fedstyle_secure.secure_aggregation.framing import ClientId
 from fedstyle_secure.secure_aggregation.keys import Roster
-from fedstyle_secure.secure_aggregation.packing import Layout
-from fedstyle_secure.secure_aggregation.parameters import ParameterSet
-from fedstyle_secure.secure_aggregation.refusals import (
-    cohort_incomplete,
-    malformed,
-    out_of_order,
-    replayed,
-    unexpected,
-)
-from fedstyle_secure.secure_aggregation.setup_messages import (
-    check_advertisement,
-    read_key_shares,
-    write_advertisements,
-    write_key_delivery,
-)
+from fedstyle_secure.secure_aggregation.quorum import Quorum
+from fedstyle_secure.secure_aggregation.refusals import malformed, out_of_order, replayed, unexpected
+from fedstyle_secure.secure_aggregation.setup_relay import SetupRelay
 from fedstyle_secure.secure_aggregation.wire import (
+    DEFAULT_SLOTS,
     Label,
-    Message,
     MessageKind,
     Session,
     read_from_client,
-    write_as_aggregator,
 )
 
 __all__ = ["DEFAULT_LONGEST_VECTOR", "ProtocolStage", "SumAggregator"]
 
 DEFAULT_LONGEST_VECTOR: Final = 2**24
 
-Messages = Mapping[ClientId, bytes]
+Answers = dict[ClientId, bytes]
 
 
 class ProtocolStage(StrEnum):
@@ -63,25 +48,31 @@ class ProtocolStage(StrEnum):
 
     ADVERTISE = "advertise"
     SHARE = "share"
+    AGREE = "agree"
     UPLOAD = "upload"
+    CONFIRM = "confirm"
+    UNMASK = "unmask"
 
 
 @final
 class SumAggregator:
-    """The blind party: relays sealed keys and adds ciphertexts.
+    """The blind party: relays sealed boxes and adds ciphertexts.
 
     Args:
         roster: all clients.
         session_id: 16 to 64 bytes that name this session and no other.
         policy_hash: 32 bytes that name the policy; messages under another one are refused.
+        quorum: the least number of clients in a sum, and how many may collude. The same for everybody.
+        slots: how many sums one set-up prepares. The same for everybody.
         longest_vector: the largest number of values in a vector; larger uploads are refused unread.
 
     Raises:
-        UsageError: `session_id` or `policy_hash` has the wrong size.
+        UsageError: `session_id`, `policy_hash` or `slots` cannot be one.
+        SetupError: the roster is too small for the quorum.
 
     Guarantees:
-        A message that is refused changes nothing: the same stage can be handled again with the right
-        messages.
+        A message that is refused changes nothing: the sender counts as silent until it sends a right one. The
+        same bytes twice are taken once.
     """
 
     def __init__(
@@ -90,43 +81,171 @@ class SumAggregator:
         roster: Roster,
         session_id: bytes,
         policy_hash: bytes,
+        quorum: Quorum,
+        slots: int = DEFAULT_SLOTS,
         longest_vector: int = DEFAULT_LONGEST_VECTOR,
     ) -> None:
-        self._session = Session(session_id, policy_hash, roster)
+        self._session = Session(session_id, policy_hash, roster, quorum, slots)
         self._largest_upload_bytes = _largest_upload_bytes(longest_vector, cohort=len(roster))
         self._longest_vector = longest_vector
-        self._next_setup_stage: ProtocolStage | None = ProtocolStage.ADVERTISE
-        self._summed: set[tuple[str, int]] = set()
-        self._adders: dict[ParameterSet, BlindAdder] = {}
+        self._epoch = 0
+        self._setup = SetupRelay(self._session, self._epoch)
+        self._stage = ProtocolStage.ADVERTISE
+        self._sum: BlindSum | None = None
+        self._used_places: set[tuple[str, int]] = set()
+        self._used_slots: set[int] = set()
 
     def __repr__(self) -> str:
-        return f"SumAggregator({self._session.roster!r}, no key)"
+        return f"SumAggregator({self._session.roster!r}, {self._stage}, no key)"
 
-    def handle(self, stage: str, messages: Messages) -> dict[ClientId, bytes]:
-        """Answer one exchange: every client's message in, the answer to each out.
+    @property
+    def stage(self) -> ProtocolStage:
+        """The stage that messages are awaited for."""
+        return self._stage
+
+    @property
+    def threshold(self) -> int:
+        """How many clients each stage needs."""
+        return self._session.threshold
+
+    def begin_setup(self, epoch: int) -> None:
+        """Start a set-up with fresh keys, whatever stands of the one before.
 
         Args:
-            stage: a `ProtocolStage`.
-            messages: each client's bytes. For `upload` these belong to one sum; its name and round stand in
-                them.
-
-        Returns:
-            The answer to each client. The sum is one object for all.
+            epoch: number of the set-up, larger than any before.
 
         Raises:
-            ProtocolError: COHORT_INCOMPLETE if a client is missing; STAGE_OUT_OF_ORDER; or a message is
-                refused by name.
+            ProtocolError: it is not.
         """
-        handlers: dict[str, Callable[[Messages], dict[ClientId, bytes]]] = {
-            ProtocolStage.ADVERTISE: self._advertise,
-            ProtocolStage.SHARE: self._share,
-            ProtocolStage.UPLOAD: self._upload,
+        if epoch <= self._epoch:
+            raise out_of_order(f"set-up {epoch} is not later than set-up {self._epoch}")
+        self._epoch = epoch
+        self._setup = SetupRelay(self._session, epoch)
+        self._stage = ProtocolStage.ADVERTISE
+        self._sum = None
+        self._used_slots = set()
+
+    def begin_sum(
+        self, *, stage: str, round_number: int, slot: int, model_hash: bytes, settings: SumSettings
+    ) -> None:
+        """State which sum is next, so that uploads for anything else are refused, whoever comes first.
+
+        Without it the first upload decides; then one client that uploads something else first can stop the
+        others from being summed.
+
+        Args:
+            stage: as in `SumClient.upload`, and so are the others.
+            round_number: number of the sum within the stage.
+            slot: which prepared slot it uses up.
+            model_hash: what the updates belong to.
+            settings: public constants of the sum.
+
+        Raises:
+            ProtocolError: the set-up is not done, another sum is under way, or place or slot are used up.
+        """
+        if self._stage is not ProtocolStage.UPLOAD or self._sum is not None:
+            raise out_of_order(f"a sum is to begin, and the aggregator is at stage {self._stage}")
+        label = Label(stage, round_number, model_hash, self._epoch, slot)
+        self._sum = self._new_sum(label, settings, "the next sum is")
+
+    def abandon_sum(self) -> None:
+        """Give up a sum that too few clients take part in or finish; another one may begin.
+
+        Once its survivors have been told of each other, its slot, stage and round are used up.
+        """
+        if self._stage in (ProtocolStage.CONFIRM, ProtocolStage.UNMASK):
+            self._finish_sum(self._current_sum())
+        self._sum = None
+
+    def receive(self, message: bytes) -> ClientId:
+        """Take one client's message for the present stage.
+
+        Args:
+            message: untrusted bytes.
+
+        Returns:
+            Who sent it.
+
+        Raises:
+            ProtocolError: it is refused; nothing has changed.
+        """
+        receivers: dict[ProtocolStage, Callable[[bytes], ClientId]] = {
+            ProtocolStage.ADVERTISE: self._setup.receive_advertisement,
+            ProtocolStage.SHARE: self._setup.receive_shares,
+            ProtocolStage.AGREE: self._setup.receive_agreement,
+            ProtocolStage.UPLOAD: self._receive_upload,
+            ProtocolStage.CONFIRM: lambda data: self._current_sum().receive_confirmation(data),
+            ProtocolStage.UNMASK: lambda data: self._current_sum().receive_unmasking(data),
         }
-        if stage not in handlers:
+        return receivers[self._stage](message)
+
+    def answer(self, stage: str) -> Answers:
+        """Close a stage: what each client that is still there receives.
+
+        Args:
+            stage: the present `ProtocolStage`, so that a caller who lost count is told.
+
+        Returns:
+            Client to answer. The same object for all where the answer is the same.
+
+        Raises:
+            ProtocolError: COHORT_INCOMPLETE if too few have sent a message; the stage stays open.
+                STAGE_OUT_OF_ORDER if it is not the present stage.
+        """
+        if stage not in set(ProtocolStage):
             raise out_of_order("the aggregator is asked for a stage that the protocol does not have")
-        self._require_stage(ProtocolStage(stage))
-        self._require_cohort(stage, messages)
-        return handlers[stage](messages)
+        if stage != self._stage:
+            raise out_of_order(f"the aggregator is asked for stage {stage}, and waits for {self._stage}")
+        match self._stage:
+            case ProtocolStage.ADVERTISE:
+                answers = self._setup.answer_advertise()
+                self._stage = ProtocolStage.SHARE
+            case ProtocolStage.SHARE:
+                answers = self._setup.answer_share()
+                self._stage = ProtocolStage.AGREE
+            case ProtocolStage.AGREE:
+                answers = self._setup.answer_agree()
+                self._stage = ProtocolStage.UPLOAD
+            case ProtocolStage.UPLOAD:
+                if self._sum is None:
+                    require_threshold(self._session, (), "stage upload")
+                answers = self._current_sum().answer_upload()
+                self._stage = ProtocolStage.CONFIRM
+            case ProtocolStage.CONFIRM:
+                answers = self._current_sum().answer_confirm()
+                self._stage = ProtocolStage.UNMASK
+            case ProtocolStage.UNMASK:
+                current = self._current_sum()
+                answers = current.answer_unmask()
+                self._finish_sum(current)
+        return answers
+
+    def handle(self, stage: str, messages: Mapping[ClientId, bytes]) -> Answers:
+        """Take everybody's message of a stage, then close it.
+
+        For transports that expect no bad messages, such as one process: a refused one ends the call. Over a
+        network, call `receive` for each, count who is refused as silent, and then `answer`.
+
+        Args:
+            stage: the present `ProtocolStage`; between sums also `advertise`, which begins the next set-up.
+            messages: each client's bytes; who is missing has fallen silent.
+
+        Returns:
+            As `answer`.
+
+        Raises:
+            ProtocolError: as `answer` and `receive`; also a message that another client signed than the one
+                it stands under.
+        """
+        if stage == ProtocolStage.ADVERTISE and self._stage is ProtocolStage.UPLOAD and self._sum is None:
+            self.begin_setup(self._epoch + 1)
+        if stage != self._stage:
+            return self.answer(stage)  # which refuses
+        for client, message in messages.items():
+            sender = self.receive(message)
+            if sender != client:
+                raise unexpected(f"a message of {sender} stands where one of {client} belongs")
+        return self.answer(stage)
 
     def open(self, message: bytes) -> NoReturn:
         """Refused: this party has no decryption key and cannot be given one.
@@ -140,87 +259,49 @@ class SumAggregator:
             fix="Sums are opened by the clients.",
         )
 
-    def _advertise(self, messages: Messages) -> dict[ClientId, bytes]:
-        for client in self._session.roster:
-            check_advertisement(messages[client], session=self._session, sender=client)
-        answer = write_advertisements(messages, session=self._session)
-        self._next_setup_stage = ProtocolStage.SHARE
-        return dict.fromkeys(self._session.roster, answer)
-
-    def _share(self, messages: Messages) -> dict[ClientId, bytes]:
-        shares: dict[ClientId, bytes] = {}
-        for client in self._session.roster:
-            shares |= read_key_shares(messages[client], session=self._session, sender=client)
-        answers = {
-            client: write_key_delivery(shares.get(client), session=self._session, recipient=client)
-            for client in self._session.roster
-        }
-        self._next_setup_stage = None
-        return answers
-
-    def _upload(self, messages: Messages) -> dict[ClientId, bytes]:
-        uploads = {client: self._read_upload(client, messages[client]) for client in self._session.roster}
-        label = self._common_label(uploads)
-        frames = [UploadFrame(upload.payload, sender=client) for client, upload in uploads.items()]
-        settings = self._common_settings(frames)
-        layout = Layout.of(settings)
-        adder = self._adder(layout.parameters)
-        payload = [write_sum_head(settings, contributed=[True] * len(frames))]
-        for block in layout.blocks():
-            total = adder.add(frame.next_block(block) for frame in frames)
-            payload += write_sum_block(total, layout)
-        answer = write_as_aggregator(MessageKind.SUM, payload, session=self._session, label=label)
-        self._summed.add(label.place)
-        return dict.fromkeys(self._session.roster, answer)
-
-    def _adder(self, parameters: ParameterSet) -> BlindAdder:
-        if parameters not in self._adders:
-            self._adders[parameters] = BlindAdder(parameters)
-        return self._adders[parameters]
-
-    def _read_upload(self, client: ClientId, data: bytes) -> Message:
-        _, message = read_from_client(
+    def _receive_upload(self, data: bytes) -> ClientId:
+        _, upload = read_from_client(
             data,
             kinds=[MessageKind.UPLOAD],
             session=self._session,
-            sender=client,
             label=None,
             payload_limit_bytes=self._largest_upload_bytes,
         )
-        if message.label.place in self._summed:
-            raise replayed(f"{client} uploads for {message.label}, which has been summed already")
-        return message
+        frame = UploadFrame(upload.payload, sender=upload.sender)
+        current = self._sum or self._new_sum(upload.label, frame.settings, f"{upload.sender} uploads")
+        current.add(upload, frame, data)
+        self._sum = current
+        return upload.sender
 
-    def _common_label(self, uploads: Mapping[ClientId, Message]) -> Label:
-        first, label = next((client, upload.label) for client, upload in uploads.items())
-        for client, upload in uploads.items():
-            if upload.label != label:
-                what = "another model" if upload.label.place == label.place else f"{upload.label}"
-                raise unexpected(f"{client} uploads for {what} while {first} uploads for {label}")
-        return label
-
-    def _common_settings(self, frames: list[UploadFrame]) -> SumSettings:
-        settings = frames[0].settings
-        for frame in frames:
-            if frame.settings != settings:
-                raise unexpected(f"{frame.sender} and {frames[0].sender} upload under different settings")
-        if settings.cohort_cap < len(frames):
-            raise malformed("the uploads have room for fewer clients than the roster holds")
+    def _new_sum(self, label: Label, settings: SumSettings, who: str) -> BlindSum:
+        if label.epoch != self._epoch:
+            raise unexpected(f"{who} under set-up {label.epoch}, and set-up {self._epoch} is in force")
+        if label.place in self._used_places:
+            raise replayed(f"{who} for {label}, which has been summed already")
+        if label.slot in self._used_slots or label.slot >= self._session.slots:
+            raise replayed(f"{who} in slot {label.slot}, which is used up or was never prepared")
+        if settings.cohort_cap < len(self._session.roster):
+            raise malformed(f"{who} with room for fewer clients than the roster holds")
         if settings.length > self._longest_vector:
-            raise malformed("the uploads are longer than this aggregator allows")
-        return settings
+            raise malformed(f"{who} more values than this aggregator allows")
+        return BlindSum(
+            session=self._session,
+            directory=self._setup.directory,
+            sharers=self._setup.sharers,
+            label=label,
+            settings=settings,
+        )
 
-    def _require_stage(self, stage: ProtocolStage) -> None:
-        expected = self._next_setup_stage or ProtocolStage.UPLOAD
-        if stage is not expected:
-            raise out_of_order(f"the aggregator is asked for stage {stage}, and waits for {expected}")
+    def _current_sum(self) -> BlindSum:
+        if self._sum is None:
+            raise out_of_order("nobody has uploaded yet")
+        return self._sum
 
-    def _require_cohort(self, stage: str, messages: Messages) -> None:
-        missing = [client for client in self._session.roster if client not in messages]
-        if missing:
-            raise cohort_incomplete(missing, f"stage {stage}")
-        for client in messages:
-            self._session.roster.member(client)  # refuses a stranger
+    def _finish_sum(self, finished: BlindSum) -> None:
+        self._used_places.add(finished.label.place)
+        self._used_slots.add(finished.label.slot)
+        self._sum = None
+        self._stage = ProtocolStage.UPLOAD
 
 
 def _largest_upload_bytes(longest_vector: int, *, cohort: int) -> int:

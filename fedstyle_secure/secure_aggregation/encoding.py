@@ -41,6 +41,7 @@ _LONGEST = 2**26
 _SMALLEST_LIMIT, _LARGEST_LIMIT = 1e-30, 1e30
 _WIRE = struct.Struct("<QBHd")
 _FINITE_CHECK_VALUES = 1 << 17
+_FRACTION_BITS = 32
 
 
 @final
@@ -123,29 +124,28 @@ class Rounding(ABC):
     """Decides which values between two grid points go up."""
 
     @abstractmethod
-    def thresholds(self, count: int) -> Float[np.ndarray, " count"]:
-        """Numbers in [0, 1): a value goes up if it lies further above the lower grid point than this."""
+    def dither(self, count: int) -> UInt32[np.ndarray, " count"]:
+        """What is added to the values before they are rounded down, in units of 2^-32 of a grid step."""
 
 
 @final
 class SystemRounding(Rounding):
     """Unbiased: up with the probability of the fraction, by fresh randomness of the operating system."""
 
-    def thresholds(self, count: int) -> Float[np.ndarray, " count"]:
-        """See `Rounding.thresholds`."""
+    def dither(self, count: int) -> UInt32[np.ndarray, " count"]:
+        """See `Rounding.dither`."""
         key = os.urandom(32)
         stream = Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor().update(bytes(4 * count))
-        bits: UInt32[np.ndarray, " count"] = np.frombuffer(stream, np.uint32)
-        return bits * 2.0**-32
+        return np.frombuffer(stream, np.uint32)
 
 
 @final
 class NearestRounding(Rounding):
-    """To the nearest grid point: repeatable and biased, for evaluations that are thrown away."""
+    """To the nearest grid point, half way down. Repeatable and biased: for evaluations to throw away."""
 
-    def thresholds(self, count: int) -> Float[np.ndarray, " count"]:
-        """See `Rounding.thresholds`."""
-        return np.full(count, 0.5)
+    def dither(self, count: int) -> UInt32[np.ndarray, " count"]:
+        """See `Rounding.dither`."""
+        return np.full(count, 2**31 - 1, np.uint32)
 
 
 def require_encodable(update: ClippedUpdate, settings: SumSettings) -> None:
@@ -188,19 +188,21 @@ def encode(update: ClippedUpdate, settings: SumSettings, *, rounding: Rounding) 
 
     Guarantees:
         With `SystemRounding` and a value within the limit, the expectation of the encoding is exact up to
-        2^-32 of a grid step, and each value is rounded independently.
+        2^-32 of a grid step and the rounding of value / limit * steps to a float64, and each value is rounded
+        independently.
     """
     if not np.isfinite(update.values).all():
         raise _not_finite()
+    # Fixed point with 32 binary places: all that follows the first line is exact.
+    largest = settings.steps << _FRACTION_BITS
     with np.errstate(over="ignore"):  # what overflows is clamped like any other large value
-        scaled = np.multiply(update.values, settings.steps_per_unit, dtype=np.float64)
-    np.clip(scaled, -settings.steps, settings.steps, out=scaled)
-    below = np.floor(scaled)
+        scaled = np.multiply(update.values, settings.steps_per_unit * 2.0**_FRACTION_BITS, dtype=np.float64)
+    fixed = np.clip(scaled, -largest, largest, out=scaled).astype(np.int64)
+    fixed += np.int64(largest)
     # A value on a grid point has fraction 0 and is never rounded up, so the limit itself cannot overflow.
-    scaled -= below
-    below += scaled > rounding.thresholds(scaled.size)
-    below += settings.steps
-    return EncodedUpdate(below.astype(np.uint32))
+    fixed += rounding.dither(fixed.size)
+    fixed >>= np.int64(_FRACTION_BITS)
+    return EncodedUpdate(fixed.astype(np.uint32))
 
 
 def decode(total: IntegerSum, settings: SumSettings) -> Float[np.ndarray, " values"]:

@@ -8,21 +8,23 @@ An upload's payload is the settings, then for each block all c0 coefficients and
 payload is the settings, the contributors (a bit for each client of the roster, in order, lowest bit first),
 then for each block all c0 and then all c1 coefficients. A coefficient of 40, 48, 56 or 64 bits is split into
 planes: the low four bytes of all coefficients of a block, then the next two of all, and so on, little-endian;
-numpy reads and writes a plane at once.
+numpy reads and writes a plane at once, and sees from the highest plane alone that nearly all coefficients are
+in range.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from typing import Final, final
+from typing import Any, Final, TypeAlias, final
 
 import numpy as np
 from jaxtyping import UInt64
 
 from fedstyle_secure.errors import UsageError
+from fedstyle_secure.secure_aggregation.coefficients import largest_cut
 from fedstyle_secure.secure_aggregation.encoding import SETTINGS_BYTES, SumSettings
-from fedstyle_secure.secure_aggregation.encryption import SealedSum, largest_cut
+from fedstyle_secure.secure_aggregation.encryption import SealedSum
 from fedstyle_secure.secure_aggregation.framing import ClientId, Reader
 from fedstyle_secure.secure_aggregation.packing import Block, Layout
 from fedstyle_secure.secure_aggregation.parameters import RING_DEGREE
@@ -48,6 +50,8 @@ _PLANES: Final = {
     56: (("<u4", 0), ("<u2", 32), ("u1", 48)),
     64: (("<u4", 0), ("<u4", 32)),
 }
+
+_Planes: TypeAlias = list[np.ndarray[Any, Any]]
 
 
 def write_upload_head(settings: SumSettings) -> bytes:
@@ -99,7 +103,8 @@ class UploadFrame:
         settings: public constants that the sender used.
 
     Raises:
-        ProtocolError: settings that cannot be, or a size that does not fit them.
+        ProtocolError: settings that cannot be, a size that does not fit them, or anywhere in the upload a
+            coefficient that is out of range.
     """
 
     def __init__(self, payload: memoryview, *, sender: ClientId) -> None:
@@ -109,19 +114,27 @@ class UploadFrame:
         if len(payload) != upload_bytes(self.settings):
             raise malformed(f"the upload of {sender} has not the size that its settings ask for")
         self._layout = Layout.of(self.settings)
+        self._require_in_range(Reader(payload[SETTINGS_BYTES:]))
 
     def next_block(self, block: Block) -> EncryptedUpdate:
-        """The next block. Ask for the blocks of the layout in order, each once.
-
-        Raises:
-            ProtocolError: a coefficient is out of range.
-        """
-        parameters = self._layout.parameters
-        c0 = _read_words(self._reader, parameters.c0_bits, (block.ciphertexts, block.coefficients))
-        if c0.max() > largest_cut(parameters.c0_cut_bits):
-            raise malformed(f"the upload of {self.sender} holds a coefficient that is not below the modulus")
+        """The next block. Ask for the blocks of the layout in order, each once."""
+        c0 = _read_words(
+            self._reader, self._layout.parameters.c0_bits, (block.ciphertexts, block.coefficients)
+        )
         seeds = np.frombuffer(self._reader.take(SEED_BYTES * block.ciphertexts), np.uint8)
         return EncryptedUpdate(c0, seeds.reshape(block.ciphertexts, SEED_BYTES))
+
+    def _require_in_range(self, reader: Reader) -> None:
+        # All of it before the first block is handed out, so that no sum is left with half an upload in it.
+        parameters = self._layout.parameters
+        largest = largest_cut(parameters.c0_cut_bits)
+        for block in self._layout.blocks():
+            planes = _read_planes(reader, parameters.c0_bits, block.ciphertexts * block.coefficients)
+            if _exceed(planes, parameters.c0_bits, largest):
+                raise malformed(
+                    f"the upload of {self.sender} holds a coefficient that is not below the modulus"
+                )
+            reader.take(SEED_BYTES * block.ciphertexts)
 
 
 @final
@@ -169,13 +182,36 @@ def _settings(reader: Reader) -> SumSettings:
 
 
 def _write_words(words: UInt64[np.ndarray, "rows columns"], bits: int) -> list[bytes]:
-    # astype keeps the low bits: that is the plane.
-    return [(words >> np.uint64(shift)).astype(kind).tobytes() for kind, shift in _PLANES[bits]]
+    little_endian = np.ascontiguousarray(words, "<u8")
+    return [_plane_of(little_endian, kind, shift).tobytes() for kind, shift in _PLANES[bits]]
 
 
 def _read_words(reader: Reader, bits: int, shape: tuple[int, int]) -> UInt64[np.ndarray, "rows columns"]:
-    words = np.zeros(shape, np.uint64)
-    for kind, shift in _PLANES[bits]:
-        data = reader.take(words.size * np.dtype(kind).itemsize)
-        words |= np.frombuffer(data, kind).reshape(shape).astype(np.uint64) << np.uint64(shift)
+    words = np.zeros(shape, "<u8")
+    planes = _read_planes(reader, bits, words.size)
+    for plane, (kind, shift) in zip(planes, _PLANES[bits], strict=True):
+        _plane_of(words, kind, shift)[:] = plane.reshape(shape)
     return words
+
+
+def _plane_of(words: UInt64[np.ndarray, "rows columns"], kind: str, shift: int) -> np.ndarray[Any, Any]:
+    # A view: no temporary array of the words' size, of which each would cost more than the copy.
+    bits = 8 * np.dtype(kind).itemsize
+    return words.view(kind)[:, shift // bits :: 64 // bits]
+
+
+def _read_planes(reader: Reader, bits: int, count: int) -> _Planes:
+    return [np.frombuffer(reader.take(count * np.dtype(kind).itemsize), kind) for kind, _ in _PLANES[bits]]
+
+
+def _exceed(planes: _Planes, bits: int, largest: int) -> bool:
+    """Whether some word is above `largest`. Goes from the highest plane down, as one compares numbers."""
+    tied: np.ndarray[Any, Any] | None = None
+    for plane, (_, shift) in zip(reversed(planes), reversed(_PLANES[bits]), strict=True):
+        digits = plane if tied is None else plane[tied]
+        digit = (largest >> shift) % (1 << 8 * plane.itemsize)
+        if digits.size and digits.max() > digit:
+            return True
+        equal = np.flatnonzero(digits == digit)
+        tied = equal if tied is None else tied[equal]
+    return False

@@ -15,11 +15,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from fedstyle_secure.errors import ErrorCode, SetupError
+from fedstyle_secure.errors import ErrorCode, SetupError, UsageError
 
 __all__ = [
     "decode_key",
     "encode_key",
+    "kind_of",
     "read_fields",
     "read_text",
     "unwritable",
@@ -28,12 +29,13 @@ __all__ = [
 ]
 
 _KEY_BYTES: Final = 32
+_KIND_PREFIX: Final = "fedstyle-secure "
 _LARGEST_FILE_BYTES: Final = 1 << 20
 
 
 def write_document(kind: str, **fields: object) -> str:
     """The text of a file of one kind."""
-    return json.dumps({"kind": f"fedstyle-secure {kind}", "version": 1, **fields}, indent=2) + "\n"
+    return json.dumps({"kind": _KIND_PREFIX + kind, "version": 1, **fields}, indent=2) + "\n"
 
 
 def read_fields(text: str, kind: str, names: set[str]) -> dict[str, Any]:
@@ -45,9 +47,20 @@ def read_fields(text: str, kind: str, names: set[str]) -> dict[str, Any]:
     document = json.loads(text)
     if not isinstance(document, dict) or set(document) != {"kind", "version", *names}:
         raise ValueError("wrong keys")
-    if document["kind"] != f"fedstyle-secure {kind}" or document["version"] != 1:
+    if document["kind"] != _KIND_PREFIX + kind or document["version"] != 1:
         raise ValueError("wrong kind or version")
     return document
+
+
+def kind_of(text: str) -> str | None:
+    """The kind of a file of `write_document`, from its text; None if it is something else."""
+    try:
+        document = json.loads(text)
+    except ValueError:
+        return None
+    kind = document.get("kind") if isinstance(document, dict) else None
+    ours = isinstance(kind, str) and kind.startswith(_KIND_PREFIX)
+    return kind.removeprefix(_KIND_PREFIX) if ours else None
 
 
 def encode_key(key: bytes) -> str:
@@ -90,7 +103,8 @@ def write_new_private_file(path: Path, content: str) -> None:
     """Write a file that only its owner can read. It is complete or absent, and never replaces another one.
 
     Raises:
-        SetupError: the file exists or cannot be written.
+        UsageError: the file exists.
+        SetupError: it cannot be written.
     """
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
@@ -102,7 +116,7 @@ def write_new_private_file(path: Path, content: str) -> None:
         # A hard link, unlike a rename, refuses to replace a file that is there.
         os.link(draft, path)
     except FileExistsError:
-        raise SetupError(
+        raise UsageError(
             ErrorCode.FILE_EXISTS,
             f"{path} exists",
             fix="Choose another path. An identity that is overwritten is lost for good.",

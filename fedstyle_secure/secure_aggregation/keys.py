@@ -33,10 +33,14 @@ from fedstyle_secure.secure_aggregation.key_files import (
     write_new_private_file,
 )
 
-__all__ = ["SIGNATURE_BYTES", "Identity", "PublicIdentity", "Roster"]
+__all__ = ["SIGNATURE_BYTES", "Identity", "PublicIdentity", "Roster", "spoken"]
 
 SIGNATURE_BYTES: Final = 64
 _LARGEST_ROSTER: Final = 1024
+_KEY_CHARACTERS: Final = len(encode_key(bytes(32)))
+# Whoever writes a roster chooses keys of its own, and could look for two rosters that read the same: 160 bits
+# leave 2^80 attempts.
+_SPOKEN_BYTES: Final = 20
 
 
 @final
@@ -62,6 +66,29 @@ class PublicIdentity:
             Ed25519PublicKey.from_public_bytes(self.public_key)
         except ValueError:
             raise _invalid_roster(f"the public key of {self.client_id} is not an Ed25519 key") from None
+
+    def to_line(self) -> str:
+        """Name and key as one line of text, `NAME=KEY`, to hand to whoever makes the roster."""
+        return f"{self.client_id}={encode_key(self.public_key)}"
+
+    @classmethod
+    def from_line(cls, line: str) -> PublicIdentity:
+        """The inverse of `to_line`.
+
+        Raises:
+            ValueError: it is not such a line.
+            SetupError: the name or the key cannot be one.
+        """
+        # A name may hold an equals sign, and a key ends in one: what is fixed is the length of a key.
+        name, key = line[:-_KEY_CHARACTERS], line[-_KEY_CHARACTERS:]
+        if not name.endswith("="):
+            raise ValueError("not a name, an equals sign and a key")
+        return cls(name[:-1], decode_key(key))
+
+    def fingerprint(self) -> bytes:
+        """SHA-256 of name and key."""
+        fields = [b"fedstyle-secure public identity 1", self.client_id.encode(), self.public_key]
+        return hashlib.sha256(join(fields)).digest()
 
     def verify(self, signature: bytes, signed: bytes) -> None:
         """Check a signature.
@@ -118,7 +145,8 @@ class Identity:
         """Write the identity to a new file that only its owner can read. The file is complete or absent.
 
         Raises:
-            SetupError: the file exists or cannot be written.
+            UsageError: the file exists.
+            SetupError: it cannot be written.
         """
         content = write_document(
             "identity",
@@ -245,11 +273,17 @@ class Roster:
         return cls(identities)
 
 
+def spoken(fingerprint: bytes) -> str:
+    """A fingerprint's first 160 bits in groups of four hex digits, to be read aloud and compared."""
+    digits = fingerprint[:_SPOKEN_BYTES].hex()
+    return " ".join(digits[place : place + 4] for place in range(0, len(digits), 4))
+
+
 def _invalid_identity(what: str) -> SetupError:
     return SetupError(
         ErrorCode.IDENTITY_INVALID,
         what,
-        fix="Use a file that Identity.save wrote, owned by you, with mode 0600.",
+        fix="Use a file that `fedstyle-secure keys new` wrote, owned by you, with mode 0600.",
     )
 
 

@@ -1,10 +1,10 @@
-"""Several values in one coefficient, and the words that catch a wrong sum.
+"""Several values in one coefficient, behind the words of a tag.
 
-Flows in: encoded integers of one block, and check words. Flows out: coefficients below 2^plain_bits; and from
-the coefficients of an opened sum, the summed integers. Never seen here: keys, floats.
+Flows in: encoded integers of one block, and tag words. Flows out: coefficients below 2^plain_bits; and from
+the coefficients of an opened sum, the summed integers and tag words. Never seen here: keys, floats.
 
 A coefficient holds `fields` sums side by side, each wide enough for the largest cohort, so fields never run
-into each other. Every ciphertext starts with `CHECK_WORDS` coefficients whose sum the openers know. The last
+into each other. Every ciphertext starts with the `TAG_WORDS` coefficients of its tag (see `tags`). The last
 ciphertext is cut after its last value: coefficient j of a message needs coefficient j of the first polynomial
 only.
 """
@@ -28,12 +28,14 @@ from fedstyle_secure.secure_aggregation.parameters import (
 from fedstyle_secure.secure_aggregation.refusals import sum_mismatch
 from fedstyle_secure.secure_aggregation.vectors import EncodedUpdate, PackedUpdate
 
-__all__ = ["CHECK_WORDS", "Block", "Layout", "pack", "unpack"]
+__all__ = ["TAG_LIMB_BITS", "TAG_WORDS", "Block", "Layout", "pack", "unpack"]
 
-CHECK_WORDS: Final = 2
-"""Check words of one ciphertext. Masks that do not cancel pass them with probability 2^(-2 plain_bits)."""
+TAG_WORDS: Final = 3
+"""Coefficients of a ciphertext's tag."""
+TAG_LIMB_BITS: Final = 21
+"""Bits of a tag in one coefficient. The sum over the largest cohort stays below every plain modulus."""
 
-_SLOTS: Final = RING_DEGREE - CHECK_WORDS
+_SLOTS: Final = RING_DEGREE - TAG_WORDS
 _BLOCK_CIPHERTEXTS: Final = 16
 """Ciphertexts handled at once: 512 KiB of coefficients, so that the working set stays in a core's cache."""
 
@@ -60,7 +62,7 @@ class Block:
     @property
     def coefficients(self) -> int:
         """Coefficients of each ciphertext that travel."""
-        return CHECK_WORDS + self.slots
+        return TAG_WORDS + self.slots
 
 
 @final
@@ -87,19 +89,24 @@ class Layout:
         return cls(settings, parameters, bits, parameters.plain_bits // bits)
 
     @property
+    def values_per_ciphertext(self) -> int:
+        """Number of values that a full ciphertext holds."""
+        return _SLOTS * self.fields
+
+    @property
     def ciphertexts(self) -> int:
         """Number of ciphertexts in an upload."""
-        return -(-self.settings.length // self._values_per_ciphertext)
+        return -(-self.settings.length // self.values_per_ciphertext)
 
     @property
     def coefficients(self) -> int:
-        """Number of coefficients in an upload, check words included."""
-        full, rest = divmod(self.settings.length, self._values_per_ciphertext)
-        return full * RING_DEGREE + (CHECK_WORDS - (-rest // self.fields) if rest else 0)
+        """Number of coefficients in an upload, tag words included."""
+        full, rest = divmod(self.settings.length, self.values_per_ciphertext)
+        return full * RING_DEGREE + (TAG_WORDS - (-rest // self.fields) if rest else 0)
 
     def blocks(self) -> Iterator[Block]:
         """The blocks of the vector, in order. A ciphertext that is not full is a block of its own."""
-        per_ciphertext = self._values_per_ciphertext
+        per_ciphertext = self.values_per_ciphertext
         full, rest = divmod(self.settings.length, per_ciphertext)
         for first in range(0, full, _BLOCK_CIPHERTEXTS):
             count = min(_BLOCK_CIPHERTEXTS, full - first)
@@ -107,17 +114,13 @@ class Layout:
         if rest:
             yield Block(full, 1, -(-rest // self.fields), full * per_ciphertext, rest)
 
-    @property
-    def _values_per_ciphertext(self) -> int:
-        return _SLOTS * self.fields
-
 
 def pack(
     encoded: EncodedUpdate,
     *,
     layout: Layout,
     block: Block,
-    check_words: UInt64[np.ndarray, "ciphertexts check_words"],
+    tag_words: UInt64[np.ndarray, "ciphertexts tag_words"],
 ) -> PackedUpdate:
     """Put a block's values side by side into coefficients.
 
@@ -125,17 +128,17 @@ def pack(
         encoded: the block's values.
         layout: layout of the vector.
         block: which part of it.
-        check_words: this client's check words, below 2^plain_bits.
+        tag_words: this client's tags for the values, limbs of `TAG_LIMB_BITS` bits.
 
     Returns:
-        Check words, then values; field f of slot s is value f * slots + s of its ciphertext.
+        Tag words, then values; field f of slot s is value f * slots + s of its ciphertext.
     """
     fields = np.zeros((block.ciphertexts, layout.fields, block.slots), np.uint64)
     # Only a ciphertext that is not full leaves fields over, and it is alone in its block.
     fields.reshape(-1)[: block.values] = encoded.values
     words = np.empty((block.ciphertexts, block.coefficients), np.uint64)
-    words[:, :CHECK_WORDS] = check_words
-    values = words[:, CHECK_WORDS:]
+    words[:, :TAG_WORDS] = tag_words
+    values = words[:, TAG_WORDS:]
     values[:] = fields[:, -1]
     for index in range(layout.fields - 2, -1, -1):
         values <<= np.uint64(layout.field_bits)
@@ -144,31 +147,24 @@ def pack(
 
 
 def unpack(
-    words: UInt64[np.ndarray, "ciphertexts coefficients"],
-    *,
-    layout: Layout,
-    block: Block,
-    clients: int,
-    check_words: UInt64[np.ndarray, "ciphertexts check_words"],
-) -> Int64[np.ndarray, " values"]:
-    """Check the coefficients of an opened sum and take the values out.
+    words: UInt64[np.ndarray, "ciphertexts coefficients"], *, layout: Layout, block: Block, clients: int
+) -> tuple[Int64[np.ndarray, " values"], UInt64[np.ndarray, "ciphertexts tag_words"]]:
+    """Take the values and the tag words out of the coefficients of an opened sum.
 
     Args:
         words: decrypted coefficients of the block.
         layout: layout of the vector.
         block: which part of it.
         clients: number of clients in the sum.
-        check_words: what the check words must add up to, modulo 2^plain_bits.
 
     Returns:
-        The summed values of the block.
+        The summed values of the block, and the summed tag words. Whether they belong together is for
+        `LinearTags.require` to say.
 
     Raises:
-        ProtocolError: a check word is wrong, or a value is one that no honest sum has.
+        ProtocolError: a value is one that no honest sum has.
     """
-    if not np.array_equal(words[:, :CHECK_WORDS], check_words):
-        raise sum_mismatch()
-    rest = words[:, CHECK_WORDS:].copy()
+    rest = words[:, TAG_WORDS:].copy()
     fields = np.empty((block.ciphertexts, layout.fields, block.slots), np.int64)
     for index in range(layout.fields):
         fields[:, index] = rest & np.uint64(2**layout.field_bits - 1)
@@ -176,4 +172,4 @@ def unpack(
     values = fields.reshape(-1)
     if rest.any() or values[block.values :].any() or values.max() > clients * layout.settings.largest_encoded:
         raise sum_mismatch()
-    return values[: block.values]
+    return values[: block.values], words[:, :TAG_WORDS]

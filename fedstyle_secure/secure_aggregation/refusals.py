@@ -16,6 +16,7 @@ __all__ = [
     "out_of_order",
     "replayed",
     "sum_mismatch",
+    "survivors_inconsistent",
     "unexpected",
     "unusable",
 ]
@@ -55,18 +56,33 @@ def out_of_order(what: str) -> ProtocolError:
     return ProtocolError(
         ErrorCode.STAGE_OUT_OF_ORDER,
         what,
-        fix="Call advertise, share_key and accept_key once each, then upload and open for each exchange.",
+        fix="Call advertise, share, agree and accept, then upload, confirm, unmask and open for each sum.",
     )
 
 
-def cohort_incomplete(missing: Sequence[str], what: str) -> ProtocolError:
-    """Clients who did not take part."""
+_RELEASED = (
+    "A vector that was uploaded counts as released: do not send it again under another round, make a new "
+    "release (fresh noise, counted again)."
+)
+
+
+def cohort_incomplete(missing: Sequence[str], what: str, *, present: int, needed: int) -> ProtocolError:
+    """Too few clients took part."""
     shown = ", ".join(missing[:_NAMES_SHOWN])
     more = f" and {len(missing) - _NAMES_SHOWN} more" if len(missing) > _NAMES_SHOWN else ""
     return ProtocolError(
         ErrorCode.COHORT_INCOMPLETE,
-        f"{shown}{more} did not take part in {what}",
-        fix="Wait for all clients of the roster, or start a session with a roster of those who are there.",
+        f"{present} clients took part in {what}, and {needed} are needed; {shown}{more} did not",
+        fix=f"Wait for them, or start a session with a roster of those who are there. {_RELEASED}",
+    )
+
+
+def survivors_inconsistent(what: str) -> ProtocolError:
+    """A list of clients that an honest client does not act upon."""
+    return ProtocolError(
+        ErrorCode.SURVIVORS_INCONSISTENT,
+        what,
+        fix=f"This client revealed nothing; look into the aggregator. {_RELEASED}",
     )
 
 
@@ -74,8 +90,8 @@ def sum_mismatch() -> ProtocolError:
     """A sum that does not add up. Says nothing about values."""
     return ProtocolError(
         ErrorCode.SUM_MISMATCH,
-        "the sum does not add up: a contribution was dropped, doubled, scaled or replaced",
-        fix="Do not use this sum. Repeat the exchange, and look into the aggregator if it happens again.",
+        "the sum does not add up: a contribution was dropped, doubled, scaled, replaced or added to",
+        fix=f"Do not use this sum; set up again, and look into the aggregator and the clients. {_RELEASED}",
     )
 
 

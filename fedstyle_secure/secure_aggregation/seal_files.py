@@ -4,10 +4,10 @@ Flows in: coefficients. Flows out: files that SEAL loads, and the coefficients o
 Never seen here: bytes of another party other than coefficients below q and seeds, which are put into files
 whose every other byte is written here.
 
-TenSEAL's binding of SEAL hands objects over as files only. The layout is the one of `Serialization` and of
-the `save_members` of each class in SEAL 4: a 16-byte header (magic, header size, version, compression, total
-size), then the members, then the coefficients. What SEAL saves is compressed by zstd; what is written for
-SEAL is not. `BfvScheme` compares both with what the installed SEAL really does before it uses them.
+Bindings of SEAL hand objects over as files only. The layout is the one of `Serialization` and of the
+`save_members` of each class in SEAL 4: a 16-byte header (magic, header size, version, compression, total
+size), then the members, then the coefficients. What tenseal saves is compressed by zstd; what is written for
+SEAL is not. `KeyHolder` compares both with what the installed SEAL really does before it uses them.
 """
 
 from __future__ import annotations
@@ -27,15 +27,27 @@ from fedstyle_secure.errors import ErrorCode, SetupError
 from fedstyle_secure.secure_aggregation.parameters import RING_DEGREE
 from fedstyle_secure.secure_aggregation.wire import Buffer
 
-__all__ = ["SEED_BYTES", "ScratchFile", "SealLayout", "seal_file_version", "unsupported"]
+__all__ = [
+    "FEWEST_POLYNOMIALS",
+    "MOST_POLYNOMIALS",
+    "SEED_BYTES",
+    "ScratchFile",
+    "SealLayout",
+    "seal_file_version",
+    "unsupported",
+]
 
 SEED_BYTES: Final = 64
+FEWEST_POLYNOMIALS: Final = 2
+MOST_POLYNOMIALS: Final = 16
+"""SEAL's own limits on the polynomials of one ciphertext."""
+
 _HEADER = struct.Struct("<HBBBBHQ")
 _MAGIC: Final = 0xA15E
 _UNCOMPRESSED, _ZSTD = 0, 2
-_LARGEST_OBJECT_BYTES: Final = 2 * 8 * RING_DEGREE + 4096
 _BLAKE2XB: Final = 1
 _NO_PARAMETERS: Final = bytes(32)
+_POLYNOMIAL_BYTES: Final = 8 * RING_DEGREE
 
 
 @final
@@ -46,24 +58,22 @@ class ScratchFile:
     """
 
     def __init__(self) -> None:
-        self._descriptor, self.path, named = _open_scratch()
-        weakref.finalize(self, _close_scratch, self._descriptor, self.path if named else None)
+        self._descriptor, self.path, self._named = _open_scratch()
+        weakref.finalize(self, _close_scratch, self._descriptor, self.path if self._named else None)
 
     def write(self, parts: Sequence[Buffer]) -> None:
         """Replace the content."""
         os.lseek(self._descriptor, 0, os.SEEK_SET)
-        size = sum(os.write(self._descriptor, part) for part in parts)
-        os.ftruncate(self._descriptor, size)
+        os.ftruncate(self._descriptor, os.writev(self._descriptor, parts))
 
     def read(self) -> bytes:
         """The whole content."""
-        os.lseek(self._descriptor, 0, os.SEEK_SET)
-        return os.read(self._descriptor, 2 * _LARGEST_OBJECT_BYTES)
+        return os.pread(self._descriptor, os.fstat(self._descriptor).st_size, 0)
 
     def wipe(self) -> None:
-        """Overwrite the content with zeros, then drop it."""
-        size = os.fstat(self._descriptor).st_size
-        self.write([bytes(size)])
+        """Drop the content so that it cannot be read again; on a disk it is overwritten with zeros first."""
+        if self._named:
+            self.write([bytes(os.fstat(self._descriptor).st_size)])
         os.ftruncate(self._descriptor, 0)
 
 
@@ -79,65 +89,52 @@ class SealLayout:
     def __init__(self, *, parms_id: bytes, version: tuple[int, int]) -> None:
         self._parms_id = parms_id
         self._version = version
-        self._ciphertext_members = parms_id + struct.pack("<BQQQdQ", 0, 2, RING_DEGREE, 1, 1.0, 1)
+        self._decompressor = zstandard.ZstdDecompressor()
+        self._heads = {
+            count: self._ciphertext_head(count, whole=count)
+            for count in range(FEWEST_POLYNOMIALS, MOST_POLYNOMIALS + 1)
+        }
+        self._seeded_head = self._ciphertext_head(2, whole=1)
+        self._generator_head = self._head(_UNCOMPRESSED, 1 + SEED_BYTES) + bytes([_BLAKE2XB])
+        self._seeded_size = len(self._seeded_head + self._generator_head) + _POLYNOMIAL_BYTES + SEED_BYTES
+        self._seeded_start = self._head(_UNCOMPRESSED, self._seeded_size) + self._seeded_head
 
     def plaintext(self, coefficients: Buffer) -> list[Buffer]:
         """A plaintext file: coefficients of 8 bytes each, below the plain modulus."""
-        return self._polynomial(_NO_PARAMETERS, coefficients)
+        count = len(coefficients) // 8
+        members = _NO_PARAMETERS + struct.pack("<Qd", count, 1.0)
+        return self._file([members + self._array_head(count), coefficients])
 
-    def secret_key(self, coefficients: Buffer) -> list[Buffer]:
-        """A secret-key file: `RING_DEGREE` coefficients below q, in SEAL's transformed order."""
-        return self._polynomial(self._parms_id, coefficients)
+    def ciphertext(self, polynomials: Buffer) -> list[Buffer]:
+        """A ciphertext file of 2 to 16 polynomials: `RING_DEGREE` coefficients of 8 bytes, below q, each."""
+        return self._file([self._heads[len(polynomials) // _POLYNOMIAL_BYTES], polynomials])
 
     def seeded_ciphertext(self, c0: Buffer, seed: Buffer) -> list[Buffer]:
         """A ciphertext file whose second polynomial SEAL expands from a seed."""
-        members = self._ciphertext_members + self._array_head(RING_DEGREE)
-        generator = self._head(_UNCOMPRESSED, 1 + SEED_BYTES) + bytes([_BLAKE2XB])
-        return self._file([members, c0, generator, seed])
+        return [self._seeded_start, c0, self._generator_head, seed]
 
-    def ciphertext(self, c0: Buffer, c1: Buffer) -> list[Buffer]:
-        """A ciphertext file with both polynomials."""
-        return self._file([self._ciphertext_members + self._array_head(2 * RING_DEGREE), c0, c1])
+    def parts_of_seeded_ciphertext(self, file: bytes) -> tuple[memoryview, memoryview]:
+        """First polynomial and seed of a saved ciphertext that holds a seed."""
+        c0_start = len(self._seeded_head)
+        c0_end = c0_start + _POLYNOMIAL_BYTES
+        seed_start = c0_end + len(self._generator_head)
+        body = self._body(file, size=self._seeded_size)
+        if body[:c0_start] != self._seeded_head or body[c0_end:seed_start] != self._generator_head:
+            raise unsupported("saves seeded ciphertexts in another layout")
+        return body[c0_start:c0_end], body[seed_start:]
 
-    def coefficients_of_plaintext(self, file: bytes) -> bytes:
-        """The coefficients in a saved plaintext; leading zero coefficients are left out by SEAL."""
-        return self._read_polynomial(_NO_PARAMETERS, file)
-
-    def coefficients_of_secret_key(self, file: bytes) -> bytes:
-        """The coefficients in a saved secret key."""
-        return self._read_polynomial(self._parms_id, file)
-
-    def parts_of_seeded_ciphertext(self, file: bytes) -> tuple[memoryview, bytes]:
-        """The first polynomial and the seed of a saved symmetric encryption."""
-        body = self._body(file)
-        head = self._ciphertext_members + self._array_head(RING_DEGREE)
-        generator = self._head(_UNCOMPRESSED, 1 + SEED_BYTES) + bytes([_BLAKE2XB])
-        c0_end = len(head) + 8 * RING_DEGREE
-        seed_start = c0_end + len(generator)
-        right = body.startswith(head) and body[c0_end:seed_start] == generator
-        if not right or len(body) != seed_start + SEED_BYTES:
-            raise unsupported("saves symmetric encryptions in another layout")
-        return memoryview(body)[len(head) : c0_end], body[seed_start:]
-
-    def second_polynomial(self, file: bytes) -> memoryview:
-        """The second polynomial of a saved ciphertext."""
-        body = self._body(file)
-        head = self._ciphertext_members + self._array_head(2 * RING_DEGREE)
-        if not body.startswith(head) or len(body) != len(head) + 16 * RING_DEGREE:
+    def polynomials(self, file: bytes, count: int) -> memoryview:
+        """The coefficients of a saved ciphertext that has `count` polynomials."""
+        head = self._heads[count]
+        body = self._body(file, size=len(head) + count * _POLYNOMIAL_BYTES)
+        if body[: len(head)] != head:
             raise unsupported("saves ciphertexts in another layout")
-        return memoryview(body)[len(head) + 8 * RING_DEGREE :]
-
-    def _polynomial(self, parms_id: bytes, coefficients: Buffer) -> list[Buffer]:
-        count = len(coefficients) // 8
-        return self._file([parms_id + struct.pack("<Qd", count, 1.0) + self._array_head(count), coefficients])
-
-    def _read_polynomial(self, parms_id: bytes, file: bytes) -> bytes:
-        body = self._body(file)
-        count = int.from_bytes(body[32:40], "little")
-        head = parms_id + struct.pack("<Qd", count, 1.0) + self._array_head(count)
-        if not body.startswith(head) or len(body) != len(head) + 8 * count or count > RING_DEGREE:
-            raise unsupported("saves polynomials in another layout")
         return body[len(head) :]
+
+    def _ciphertext_head(self, polynomials: int, *, whole: int) -> bytes:
+        # What stands before the coefficients when `whole` of the polynomials are there and not a seed.
+        members = self._parms_id + struct.pack("<BQQQdQ", 0, polynomials, RING_DEGREE, 1, 1.0, 1)
+        return members + self._array_head(whole * RING_DEGREE)
 
     def _array_head(self, count: int) -> bytes:
         return self._head(_UNCOMPRESSED, 8 + 8 * count) + struct.pack("<Q", count)
@@ -149,16 +146,21 @@ class SealLayout:
         size = sum(len(part) for part in parts)
         return [self._head(_UNCOMPRESSED, size), *parts]
 
-    def _body(self, file: bytes) -> bytes:
-        content = file[_HEADER.size :]
-        compression = file[5] if len(file) >= _HEADER.size else -1
-        if file[: _HEADER.size] != self._head(compression if compression >= 0 else 0, len(content)):
+    def _body(self, file: bytes, *, size: int) -> memoryview:
+        head, content = file[: _HEADER.size], memoryview(file)[_HEADER.size :]
+        if head == self._head(_ZSTD, len(content)):
+            content = self._decompress(content, size=size)
+        elif head != self._head(_UNCOMPRESSED, len(content)):
             raise unsupported("saves files in another layout")
-        if compression == _UNCOMPRESSED:
-            return content
-        if compression != _ZSTD:
-            raise unsupported("compresses files in another way")
-        return zstandard.ZstdDecompressor().decompress(content, max_output_size=_LARGEST_OBJECT_BYTES)
+        if len(content) != size:
+            raise unsupported("saves objects of another size")
+        return content
+
+    def _decompress(self, content: memoryview, *, size: int) -> memoryview:
+        try:
+            return memoryview(self._decompressor.decompress(content, max_output_size=size))
+        except zstandard.ZstdError:
+            raise unsupported("compresses files in another way") from None
 
 
 def seal_file_version(file: bytes) -> tuple[int, int]:
@@ -172,8 +174,8 @@ def unsupported(what: str) -> SetupError:
     """The error of an installed SEAL that works otherwise than this module knows."""
     return SetupError(
         ErrorCode.CRYPTOGRAPHY_UNSUPPORTED,
-        f"the installed tenseal {what}",
-        fix="Install a tenseal release that constraints.txt names.",
+        f"the installed SEAL {what}",
+        fix="Install releases of tenseal, and of seal-python if it is there, that constraints.txt names.",
     )
 
 

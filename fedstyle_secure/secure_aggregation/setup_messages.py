@@ -1,35 +1,43 @@
-"""The messages of the set-up: session keys for everybody, the decryption key for each client alone.
+"""The messages of a set-up: public keys for everybody, sealed secrets from each client for each other.
 
-Flows in: public session keys, sealed keys, untrusted messages. Flows out: messages, and checked keys. Never
-seen here: vectors.
+Flows in: public keys, sealed boxes, untrusted messages. Flows out: messages, and checked keys and boxes.
+Never seen here: vectors, what is in a box.
 
-    client -> aggregator   ADVERTISEMENT         session key 32
-    aggregator -> all      ADVERTISEMENTS        every client's ADVERTISEMENT as it was signed
-    first -> aggregator    KEY_SHARES            a SEALED_KEY, signed, for every other client
-    others -> aggregator   KEY_ACKNOWLEDGEMENT   nothing
-    aggregator -> client   KEY_DELIVERY          the SEALED_KEY for this client; nothing for the first
+    client -> aggregator   ADVERTISEMENT    session key 32 | a mask key 32 for each slot | chosen neighbours
+    aggregator -> all      ADVERTISEMENTS   who is there | each one's ADVERTISEMENT as it was signed
+    client -> aggregator   SHARES           a box for each other client that it has something to tell
+    aggregator -> client   SHARE_DELIVERY   who has shared | from each of them the box for this client
+    client -> aggregator   AGREEMENT        hash of all of this, see `statement`
+    aggregator -> all      AGREEMENTS       who has signed it | their signatures
 
-Lists are in roster order, each item with its length in front (4 bytes).
+Sets of clients are a bit for each of the roster, lowest first. Messages come in roster order with their
+length in front (4 bytes); boxes come in roster order and have a length that `Directory` knows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
-from fedstyle_secure.secure_aggregation.encryption import BfvKey
-from fedstyle_secure.secure_aggregation.framing import ClientId, Reader, prefixed
-from fedstyle_secure.secure_aggregation.key_exchange import (
-    PUBLIC_KEY_BYTES,
-    SEALED_KEY_BYTES,
-    PairSecret,
-    open_sealed_key,
-    seal_key,
+from fedstyle_secure.secure_aggregation.client_sets import (
+    client_set_bytes,
+    read_clients,
+    require_threshold,
+    write_clients,
 )
+from fedstyle_secure.secure_aggregation.directory import (
+    GROUP_SEED_BYTES,
+    Advertised,
+    Directory,
+    sharing_plan,
+)
+from fedstyle_secure.secure_aggregation.framing import ClientId, Reader, prefixed
+from fedstyle_secure.secure_aggregation.key_exchange import PUBLIC_KEY_BYTES, SEALING_BYTES, is_low_order
 from fedstyle_secure.secure_aggregation.keys import Identity
-from fedstyle_secure.secure_aggregation.refusals import malformed, unexpected
+from fedstyle_secure.secure_aggregation.refusals import malformed
+from fedstyle_secure.secure_aggregation.slot_secrets import SHARES_BYTES_PER_SLOT
 from fedstyle_secure.secure_aggregation.wire import (
-    Buffer,
+    LARGEST_ENVELOPE_BYTES,
     MessageKind,
     Session,
     read_from_aggregator,
@@ -39,180 +47,190 @@ from fedstyle_secure.secure_aggregation.wire import (
 )
 
 __all__ = [
-    "check_advertisement",
+    "read_advertisement",
     "read_advertisements",
-    "read_key_delivery",
-    "read_key_shares",
+    "read_share_delivery",
+    "read_shares",
     "write_advertisement",
     "write_advertisements",
-    "write_key_acknowledgement",
-    "write_key_delivery",
-    "write_key_shares",
+    "write_share_delivery",
+    "write_shares",
 ]
 
-_LARGEST_ENVELOPE: Final = 1024
-_LARGEST_ADVERTISEMENT: Final = _LARGEST_ENVELOPE + PUBLIC_KEY_BYTES
-_LARGEST_SHARE: Final = _LARGEST_ENVELOPE + SEALED_KEY_BYTES
 _LENGTH_BYTES: Final = 4
 
 
-def write_advertisement(public_key: bytes, *, session: Session, identity: Identity) -> bytes:
-    """A client's public session key."""
-    return write_as_client(MessageKind.ADVERTISEMENT, [public_key], session=session, identity=identity)
+def write_advertisement(advertised: Advertised, *, epoch: int, session: Session, identity: Identity) -> bytes:
+    """A client's public keys and its choice of neighbours."""
+    return write_as_client(
+        MessageKind.ADVERTISEMENT,
+        [advertised.session_key, advertised.mask_keys, write_clients(session, advertised.neighbours)],
+        session=session,
+        identity=identity,
+        label=session.setup_label(epoch),
+    )
 
 
-def check_advertisement(data: bytes, *, session: Session, sender: ClientId) -> bytes:
-    """The public session key in a client's advertisement.
+def read_advertisement(
+    data: bytes, *, epoch: int, session: Session, sender: ClientId | None = None
+) -> tuple[ClientId, Advertised]:
+    """Who advertises, and what.
 
     Raises:
-        ProtocolError: it was not signed by `sender` for this session.
+        ProtocolError: it was not signed by a client of the roster (by `sender`, if given) for this set-up, or
+            its neighbours are not as many as the session's plan says.
     """
+    size = PUBLIC_KEY_BYTES * (1 + session.slots) + client_set_bytes(session)
     _, message = read_from_client(
         data,
         kinds=[MessageKind.ADVERTISEMENT],
         session=session,
         sender=sender,
-        payload_limit_bytes=PUBLIC_KEY_BYTES,
-    )
-    if len(message.payload) != PUBLIC_KEY_BYTES:
-        raise malformed(f"the session key of {sender} has the wrong size")
-    return bytes(message.payload)
-
-
-def write_advertisements(advertisements: Mapping[ClientId, bytes], *, session: Session) -> bytes:
-    """All clients' advertisements, relayed as they are."""
-    payload = [prefixed(advertisements[client]) for client in session.roster]
-    return write_as_aggregator(MessageKind.ADVERTISEMENTS, payload, session=session)
-
-
-def read_advertisements(data: bytes, *, session: Session) -> dict[ClientId, bytes]:
-    """Every client's public session key, each checked against the roster.
-
-    Raises:
-        ProtocolError: an advertisement is missing, stands in another's place, or was not signed by its
-            client.
-    """
-    limit = len(session.roster) * (_LENGTH_BYTES + _LARGEST_ADVERTISEMENT)
-    message = read_from_aggregator(
-        data, kind=MessageKind.ADVERTISEMENTS, session=session, payload_limit_bytes=limit
+        label=session.setup_label(epoch),
+        payload_limit_bytes=size,
     )
     reader = Reader(message.payload)
-    public_keys = {
-        client: check_advertisement(
-            bytes(reader.prefixed(longest=_LARGEST_ADVERTISEMENT)), session=session, sender=client
-        )
-        for client in session.roster
-    }
+    session_key = bytes(reader.take(PUBLIC_KEY_BYTES))
+    mask_keys = bytes(reader.take(PUBLIC_KEY_BYTES * session.slots))
+    neighbours = read_clients(reader, session)
     reader.end()
-    return public_keys
+    keys = session_key + mask_keys
+    if any(is_low_order(keys[at : at + PUBLIC_KEY_BYTES]) for at in range(0, len(keys), PUBLIC_KEY_BYTES)):
+        raise malformed(f"a public key of {message.sender} is not a usable X25519 key")
+    if len(neighbours) != sharing_plan(session).out_degree or message.sender in neighbours:
+        raise malformed(f"{message.sender} has not chosen as many neighbours as the session asks for")
+    return message.sender, Advertised(session_key, mask_keys, frozenset(neighbours))
 
 
-def write_key_shares(
-    key: BfvKey, pairs: Mapping[ClientId, PairSecret], *, session: Session, identity: Identity
-) -> bytes:
-    """The decryption key, sealed and signed for each peer."""
+def write_advertisements(advertisements: Mapping[ClientId, bytes], *, epoch: int, session: Session) -> bytes:
+    """All advertisements, relayed as they are."""
+    messages = [prefixed(advertisements[client]) for client in session.roster if client in advertisements]
+    return write_as_aggregator(
+        MessageKind.ADVERTISEMENTS,
+        [write_clients(session, advertisements), *messages],
+        session=session,
+        label=session.setup_label(epoch),
+    )
+
+
+def read_advertisements(data: bytes, *, epoch: int, session: Session) -> Directory:
+    """Everybody's public keys, each checked against the roster.
+
+    Raises:
+        ProtocolError: too few are there, or an advertisement stands in another's place or was not signed by
+            its client.
+    """
+    bits = client_set_bytes(session)
+    largest = LARGEST_ENVELOPE_BYTES + PUBLIC_KEY_BYTES * (1 + session.slots) + bits
+    message = read_from_aggregator(
+        data,
+        kind=MessageKind.ADVERTISEMENTS,
+        session=session,
+        label=session.setup_label(epoch),
+        payload_limit_bytes=bits + len(session.roster) * (_LENGTH_BYTES + largest),
+    )
+    reader = Reader(message.payload)
+    clients = read_clients(reader, session)
+    require_threshold(session, clients, "the set-up")
+    advertised = dict(
+        read_advertisement(
+            bytes(reader.prefixed(longest=largest)), epoch=epoch, session=session, sender=client
+        )
+        for client in clients
+    )
+    reader.end()
+    return Directory(session, epoch, sharing_plan(session), advertised)
+
+
+def write_shares(boxes: Mapping[ClientId, bytes], *, directory: Directory, identity: Identity) -> bytes:
+    """A client's boxes for the others."""
+    session = directory.session
     return write_as_client(
-        MessageKind.KEY_SHARES,
-        [
-            prefixed(_write_share(key, pairs[peer], session=session, identity=identity, recipient=peer))
-            for peer in _peers(session)
-        ],
+        MessageKind.SHARES,
+        [boxes[client] for client in directory.advertised if client in boxes],
         session=session,
         identity=identity,
+        label=session.setup_label(directory.epoch),
     )
 
 
-def write_key_acknowledgement(*, session: Session, identity: Identity) -> bytes:
-    """What a client sends that makes no key."""
-    return write_as_client(MessageKind.KEY_ACKNOWLEDGEMENT, [], session=session, identity=identity)
-
-
-def read_key_shares(data: bytes, *, session: Session, sender: ClientId) -> dict[ClientId, bytes]:
-    """A client's message of stage `share`, on the aggregator's side.
-
-    Returns:
-        From the first of the roster: the signed box for each other client, unopened. From another: nothing.
+def read_shares(data: bytes, *, directory: Directory) -> tuple[ClientId, dict[ClientId, bytes]]:
+    """Who shares, and its boxes, unopened, by recipient.
 
     Raises:
-        ProtocolError: the message is not what this client must send.
+        ProtocolError: it was not signed by a client that has advertised, or has not the size that it must.
     """
-    is_first = sender == session.roster.first
-    limit = (len(session.roster) - 1) * (_LENGTH_BYTES + _LARGEST_SHARE) if is_first else 0
+    session = directory.session
+    largest_box = GROUP_SEED_BYTES + session.slots * SHARES_BYTES_PER_SLOT + SEALING_BYTES
     _, message = read_from_client(
         data,
-        kinds=[MessageKind.KEY_SHARES if is_first else MessageKind.KEY_ACKNOWLEDGEMENT],
+        kinds=[MessageKind.SHARES],
         session=session,
-        sender=sender,
-        payload_limit_bytes=limit,
+        label=session.setup_label(directory.epoch),
+        payload_limit_bytes=largest_box * len(directory.advertised),
     )
-    if not is_first:
-        return {}
+    sender = message.sender
+    if sender not in directory.advertised:
+        raise malformed(f"{sender} shares secrets and has not advertised")
     reader = Reader(message.payload)
-    shares = {peer: bytes(reader.prefixed(longest=_LARGEST_SHARE)) for peer in _peers(session)}
+    boxes = {peer: bytes(reader.take(size)) for peer, size in _box_sizes(directory, sender).items()}
     reader.end()
-    for peer, share in shares.items():
-        _read_share(share, session=session, recipient=peer)
-    return shares
+    return sender, boxes
 
 
-def write_key_delivery(share: bytes | None, *, session: Session, recipient: ClientId) -> bytes:
-    """One client's sealed key, relayed as it is."""
-    payload: Sequence[Buffer] = [] if share is None else [share]
-    return write_as_aggregator(MessageKind.KEY_DELIVERY, payload, session=session, recipient=recipient)
+def write_share_delivery(
+    shared: Mapping[ClientId, Mapping[ClientId, bytes]], *, directory: Directory, recipient: ClientId
+) -> bytes:
+    """The boxes for one client, relayed as they are."""
+    session = directory.session
+    boxes = [
+        shared[client][recipient]
+        for client in directory.advertised
+        if client in shared and recipient in shared[client]
+    ]
+    return write_as_aggregator(
+        MessageKind.SHARE_DELIVERY,
+        [write_clients(session, shared), *boxes],
+        session=session,
+        recipient=recipient,
+        label=session.setup_label(directory.epoch),
+    )
 
 
-def read_key_delivery(
-    data: bytes, pair: PairSecret | None, *, session: Session, recipient: ClientId
-) -> BfvKey | None:
-    """The decryption key for a client.
-
-    Args:
-        data: untrusted bytes.
-        pair: secret shared with the first of the roster; None for the first itself.
-        session: the session.
-        recipient: who reads.
-
-    Returns:
-        The key; None for the first of the roster, who made it.
+def read_share_delivery(
+    data: bytes, *, directory: Directory, recipient: ClientId
+) -> tuple[tuple[ClientId, ...], dict[ClientId, bytes]]:
+    """Who has finished the set-up, and the boxes for one client, by sender.
 
     Raises:
-        ProtocolError: the key was not sealed by the first of the roster for this client and session.
+        ProtocolError: too few have finished it, or somebody who has not advertised, or a box is missing.
     """
+    session = directory.session
+    sizes = {sender: directory.box_content_bytes(sender, recipient) for sender in directory.advertised}
     message = read_from_aggregator(
         data,
-        kind=MessageKind.KEY_DELIVERY,
+        kind=MessageKind.SHARE_DELIVERY,
         session=session,
         recipient=recipient,
-        payload_limit_bytes=_LARGEST_SHARE,
+        label=session.setup_label(directory.epoch),
+        payload_limit_bytes=client_set_bytes(session) + sum(size + SEALING_BYTES for size in sizes.values()),
     )
-    if pair is None:
-        if len(message.payload):
-            raise unexpected(f"the aggregator delivers a key to {recipient}, who has made it")
-        return None
-    sealed = _read_share(bytes(message.payload), session=session, recipient=recipient)
-    return open_sealed_key(sealed, pair, session=session, sender=session.roster.first, recipient=recipient)
+    reader = Reader(message.payload)
+    sharers = read_clients(reader, session)
+    require_threshold(session, sharers, "the set-up")
+    if not set(sharers) <= set(directory.advertised):
+        raise malformed("somebody has shared who has not advertised")
+    boxes = {
+        sender: bytes(reader.take(sizes[sender] + SEALING_BYTES))
+        for sender in sharers
+        if sender != recipient and sizes[sender]
+    }
+    reader.end()
+    return sharers, boxes
 
 
-def _peers(session: Session) -> tuple[ClientId, ...]:
-    return session.roster.client_ids[1:]
-
-
-def _write_share(
-    key: BfvKey, pair: PairSecret, *, session: Session, identity: Identity, recipient: ClientId
-) -> bytes:
-    sealed = seal_key(key, pair, session=session, sender=identity.client_id, recipient=recipient)
-    return write_as_client(
-        MessageKind.SEALED_KEY, [sealed], session=session, identity=identity, recipient=recipient
-    )
-
-
-def _read_share(data: bytes, *, session: Session, recipient: ClientId) -> bytes:
-    _, message = read_from_client(
-        data,
-        kinds=[MessageKind.SEALED_KEY],
-        session=session,
-        sender=session.roster.first,
-        recipient=recipient,
-        payload_limit_bytes=SEALED_KEY_BYTES,
-    )
-    return bytes(message.payload)
+def _box_sizes(directory: Directory, sender: ClientId) -> dict[ClientId, int]:
+    contents = {
+        peer: directory.box_content_bytes(sender, peer) for peer in directory.advertised if peer != sender
+    }
+    return {peer: size + SEALING_BYTES for peer, size in contents.items() if size}

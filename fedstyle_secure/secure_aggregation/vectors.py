@@ -106,7 +106,7 @@ class EncodedUpdate:
 @final
 @dataclass(frozen=True, eq=False, repr=False)
 class PackedUpdate:
-    """Several encoded values in each coefficient, with check words in front. Private.
+    """Several encoded values in each coefficient, behind the words of a tag. Private.
 
     Attributes:
         words: coefficients below 2^plain_bits.

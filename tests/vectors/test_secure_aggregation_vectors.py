@@ -1,4 +1,4 @@
-"""The wire format and the masks do not change by accident, and are what the documentation says.
+"""The wire format, the masks and the tags do not change by accident, and are what the documentation says.
 
 The second half reads the file with an implementation of its own, written from the module docstrings: X25519
 in plain integers (RFC 7748), HKDF from HMAC (RFC 5869), counter mode from single AES blocks, packing in
@@ -82,19 +82,21 @@ def binding(v: dict[str, Any], purpose: str, *parts: bytes) -> bytes:
     members = [part for name, key in v["roster"].items() for part in (name.encode(), bytes.fromhex(key))]
     fingerprint = hashlib.sha256(fields(b"fedstyle-secure roster 1", *members)).digest()
     session, policy = bytes.fromhex(v["session_id"]), bytes.fromhex(v["policy_hash"])
-    return fields(b"fedstyle-secure 1", purpose.encode(), session, policy, fingerprint, *parts)
+    numbers = struct.pack("<III", v["quorum"]["minimum"], v["quorum"]["colluding"], v["slots"])
+    return fields(b"fedstyle-secure 1", purpose.encode(), session, policy, fingerprint, numbers, *parts)
 
 
 def label_fields(v: dict[str, Any]) -> tuple[bytes, bytes, bytes]:
     label = v["label"]
-    return label["stage"].encode(), struct.pack("<I", label["round"]), bytes.fromhex(label["model_hash"])
+    numbers = struct.pack("<III", label["epoch"], label["slot"], label["round"])
+    return label["stage"].encode(), numbers, bytes.fromhex(label["model_hash"])
 
 
 def expected_message(v: dict[str, Any], *, kind: int, names: list[str], payload: bytes, setup: bool) -> bytes:
-    stage, round_number, model = label_fields(v)
+    stage, numbers, model = label_fields(v)
     if setup:
-        stage, round_number, model = b"setup", bytes(4), bytes(32)
-    head = b"FSSA\x01" + bytes([kind]) + round_number + bytes.fromhex(v["policy_hash"]) + model
+        stage, numbers, model = b"setup", bytes(12), bytes(32)
+    head = b"FSSA" + bytes([v["version"], kind]) + numbers + bytes.fromhex(v["policy_hash"]) + model
     head += struct.pack("<Q", len(payload))
     for part in (bytes.fromhex(v["session_id"]), stage, *(name.encode() for name in names)):
         head += bytes([len(part)]) + part
@@ -103,7 +105,7 @@ def expected_message(v: dict[str, Any], *, kind: int, names: list[str], payload:
 
 def test_messages_are_laid_out_and_sealed_as_documented(vectors) -> None:
     message = bytes.fromhex(vectors["client_message"])
-    body = expected_message(vectors, kind=5, names=["ana", ""], payload=b"a payload", setup=False)
+    body = expected_message(vectors, kind=3, names=["ana", ""], payload=b"a payload", setup=False)
     assert message[:-64] == body
     signed = hashlib.sha512(b"fedstyle-secure client message 1\0" + body).digest()
     Ed25519PublicKey.from_public_bytes(bytes.fromhex(vectors["roster"]["ana"])).verify(message[-64:], signed)
@@ -121,37 +123,58 @@ def test_the_ladder_is_right() -> None:
     assert x25519(scalar, u).hex() == expected
 
 
-def test_mask_keys_and_masked_words_are_what_the_documentation_says(vectors) -> None:
-    private = {name: bytes.fromhex(key) for name, key in vectors["session_private_keys"].items()}
-    public = {name: bytes.fromhex(key) for name, key in vectors["session_public_keys"].items()}
-    assert x25519(private["ana"], b"\x09" + bytes(31)) == public["ana"]
-    shared = x25519(private["ana"], public["Zoë"])
-    assert shared == x25519(private["Zoë"], public["ana"])
+def tag(v: dict[str, Any], values: list[int], *, client: int, ciphertext: int) -> list[int]:
+    """The limbs of sum a_j x_j + b modulo 2^61 - 1."""
+    secret = bytes.fromhex(v["group_secret"])
+    bound_to = (*label_fields(v), bytes.fromhex(v["settings"]))
+    coefficients = words(hkdf_32(secret, binding(v, "tag coefficients", *bound_to)), 0, len(values))
+    pad_place = 2 * (ciphertext * len(v["roster"]) + client)
+    low, high = words(hkdf_32(secret, binding(v, "tag pads", *bound_to)), pad_place, 2)
+    total = low + 2**64 * high + sum(a * x for a, x in zip(coefficients, values, strict=True))
+    return [total % (2**61 - 1) >> shift & (2**21 - 1) for shift in (0, 21, 42)]
 
-    label, settings = label_fields(vectors), bytes.fromhex(vectors["settings"])
+
+def test_mask_keys_are_what_the_documentation_says(vectors) -> None:
+    seeds = {name: bytes.fromhex(seed) for name, seed in vectors["mask_seeds"].items()}
+    public = {name: bytes.fromhex(key) for name, key in vectors["mask_keys"].items()}
+    assert {name: x25519(seed, b"\x09" + bytes(31)) for name, seed in seeds.items()} == public
+    shared = x25519(seeds["ana"], public["Zoë"])
+    assert shared == x25519(seeds["Zoë"], public["ana"])
+
+    bound_to = (
+        bytes.fromhex(vectors["cohort"]),
+        *label_fields(vectors),
+        bytes.fromhex(vectors["settings"]),
+    )
     pair = sorted(name.encode() for name in public)
-    mask_key = hkdf_32(shared, binding(vectors, "pair mask", *label, settings, *pair))
-    assert mask_key.hex() == vectors["pair_mask_key"]
+    pair_key = hkdf_32(shared, binding(vectors, "pair mask", *bound_to, *pair))
+    assert pair_key.hex() == vectors["pair_mask_key"]
+    self_seed = bytes.fromhex(vectors["self_seed"])
+    own_key = hkdf_32(self_seed, binding(vectors, "self mask", *bound_to, "Zoë".encode()))
+    assert own_key.hex() == vectors["own_mask_key"]
 
-    length, value_bits, cap, limit = struct.unpack("<QBHd", settings)
+
+def test_tags_and_masked_words_are_what_the_documentation_says(vectors) -> None:
+    length, value_bits, cap, limit = struct.unpack("<QBHd", bytes.fromhex(vectors["settings"]))
     assert (length, value_bits, cap, limit) == (8200, 16, 16, 0.5)
     width, per_coefficient, plain = 20, 2, 2**40
-    check_key = hkdf_32(
-        bytes.fromhex(vectors["group_secret"]), binding(vectors, "check words", *label, settings, b"ana")
-    )
-    checks = [word % plain for word in words(check_key, 0, 4)]
     values = [index * 7 % 65535 for index in range(length)]
-    sign = 1 if pair[0] == b"ana" else -1
-    masked = []
-    for ciphertext, start in enumerate(range(0, length, 4094 * per_coefficient)):
-        chunk = values[start : start + 4094 * per_coefficient]
+    own_key, pair_key = (bytes.fromhex(vectors[key]) for key in ("own_mask_key", "pair_mask_key"))
+    client = list(vectors["roster"]).index("Zoë")
+    # Of the two, the one whose name comes first as bytes adds the common mask.
+    sign = 1 if "Zoë".encode() < b"ana" else -1
+
+    tags, masked = [], []
+    for ciphertext, start in enumerate(range(0, length, 4093 * per_coefficient)):
+        chunk = values[start : start + 4093 * per_coefficient]
+        tags.append(tag(vectors, chunk, client=client, ciphertext=ciphertext))
         slots = -(-len(chunk) // per_coefficient)
         chunk += [0] * (slots * per_coefficient - len(chunk))
-        plainwords = checks[2 * ciphertext : 2 * ciphertext + 2]
-        plainwords += [chunk[slot] + (chunk[slots + slot] << width) for slot in range(slots)]
-        stream = words(mask_key, 4096 * ciphertext, len(plainwords))
-        masked += [(word + sign * mask) % plain for word, mask in zip(plainwords, stream, strict=True)]
+        plain_words = tags[-1] + [chunk[slot] + (chunk[slots + slot] << width) for slot in range(slots)]
+        own, common = (words(key, 4096 * ciphertext, len(plain_words)) for key in (own_key, pair_key))
+        masked += [(w + o + sign * c) % plain for w, o, c in zip(plain_words, own, common, strict=True)]
 
+    assert tags == vectors["tag_words"]
     golden = vectors["masked_words"]
     assert len(masked) == golden["count"]
     assert masked[:8] == golden["first"]

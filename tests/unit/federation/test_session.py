@@ -13,8 +13,9 @@ from fedstyle_secure.federation.global_state import FEATURE_NORM_BOUND, GlobalSt
 from fedstyle_secure.federation.run_folder import Manifest, RunFolder
 from fedstyle_secure.federation.run_plan import Stage, plan_run
 from fedstyle_secure.federation.session import run_session
-from fedstyle_secure.federation.transcript import PLATFORM
+from fedstyle_secure.federation.transcript import PLATFORM, Transcript
 from fedstyle_secure.privacy.noise import NoNoise, SystemNoise
+from fedstyle_secure.secure_aggregation.quorum import Quorum
 
 
 def plan_for(policy, features):
@@ -150,6 +151,44 @@ def test_the_aggregator_sees_no_release_in_the_clear(policy, features):
             assert values.astype(dtype).tobytes() not in seen
 
 
+@pytest.mark.parametrize(("slots", "set_ups"), [(32, 1), (4, 2), (1, 6)])
+def test_a_run_sets_up_again_when_its_slots_are_used_up(policy, features, monkeypatch, slots, set_ups):
+    monkeypatch.setattr(session_module, "_SLOTS", slots)
+    works = features()
+    plan = plan_for(policy(), works)
+    result = run_session(plan, works, noise=NoNoise)
+    assert len(result.records) == 6
+    stages = [m.stage for m in result.transcript.messages if m.recipient == "artist-0"]
+    set_up, exchange = ["advertise", "share", "agree"], ["upload", "confirm", "unmask"]
+    expected = []
+    for place in range(6):
+        expected += (set_up if place % slots == 0 else []) + exchange
+    assert stages == expected
+    assert stages.count("advertise") == set_ups
+
+
+def test_no_two_set_ups_and_no_two_slots_of_a_run_have_a_key_in_common(policy, features, monkeypatch):
+    monkeypatch.setattr(session_module, "_SLOTS", 2)
+    works = features()
+    result = run_session(plan_for(policy(), works), works, keep_transcript=True)
+    keys = []
+    for message in result.transcript.messages:
+        if message.stage == "advertise" and message.recipient == PLATFORM:
+            payload = message.content[-64 - 1 - 3 * 32 : -64 - 1]  # three keys, neighbours, signature
+            keys += [payload[at : at + 32] for at in range(0, len(payload), 32)]
+    assert len(keys) == 3 * 4 * 3
+    assert len(set(keys)) == len(keys)
+
+
+def test_the_policys_cohort_is_the_quorum_of_its_sums(policy, features):
+    works = features()
+    plan = plan_for(policy(federation__cohort={"minimum": 4, "expected": 4, "colluding": 2}), works)
+    artists, transport = session_module._assemble(plan, works, [], NoNoise, Transcript())
+    assert transport._aggregator.threshold == 4
+    for artist in artists:
+        assert artist.client._session.quorum == Quorum(minimum=4, colluding=2)
+
+
 def test_a_crashed_run_goes_on_where_it_stopped(policy, features, folder):
     works = features()
     plan = plan_for(policy(), works)
@@ -177,10 +216,10 @@ def test_a_crash_between_noise_and_sum_sends_the_same_noise_again(policy, featur
             run_session(plan, works, journal=folder)
     original = Artist.protect
 
-    def spy(self, exchange, release, state):
+    def spy(self, exchange, release, state, *, slot):
         if exchange.stage is Stage.CENTRE:
             kept.append(release)
-        return original(self, exchange, release, state)
+        return original(self, exchange, release, state, slot=slot)
 
     drawn = folder.keep(plan.exchanges[0], lambda: pytest.fail("noise was drawn a second time"))
     monkeypatch.setattr(Artist, "protect", spy)

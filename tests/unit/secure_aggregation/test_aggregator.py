@@ -12,18 +12,21 @@ import tenseal.sealapi as seal
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from fedstyle_secure.errors import ErrorCode, ProtocolError
-from fedstyle_secure.secure_aggregation.aggregator import SumAggregator
+from fedstyle_secure.errors import ErrorCode, ProtocolError, SetupError, UsageError
+from fedstyle_secure.secure_aggregation.aggregator import ProtocolStage
+from fedstyle_secure.secure_aggregation.client_setup import ClientSetup, Membership
+from fedstyle_secure.secure_aggregation.client_sum import ClientSum
 from fedstyle_secure.secure_aggregation.encoding import SETTINGS_BYTES
 from fedstyle_secure.secure_aggregation.encryption import KEY_BYTES, BfvKey, KeyHolder
 from fedstyle_secure.secure_aggregation.frames import SumFrame
 from fedstyle_secure.secure_aggregation.key_exchange import PairSecret, SessionKey
 from fedstyle_secure.secure_aggregation.keys import Identity
-from fedstyle_secure.secure_aggregation.masking import PairMask
-from fedstyle_secure.secure_aggregation.packing import CHECK_WORDS, Layout
+from fedstyle_secure.secure_aggregation.masking import StreamMask
+from fedstyle_secure.secure_aggregation.packing import TAG_WORDS, Layout
 from fedstyle_secure.secure_aggregation.protection import Protector
+from fedstyle_secure.secure_aggregation.quorum import Quorum
 from fedstyle_secure.secure_aggregation.seal_files import SEED_BYTES
-from fedstyle_secure.secure_aggregation.vectors import ClippedUpdate
+from fedstyle_secure.secure_aggregation.slot_secrets import HeldShares, SlotSecrets
 from fedstyle_secure.secure_aggregation.wire import (
     Label,
     MessageKind,
@@ -31,22 +34,53 @@ from fedstyle_secure.secure_aggregation.wire import (
     read_from_client,
     write_as_client,
 )
+from tests.secure_sums import MODEL, World, exact_sum, make_settings, make_vectors, make_world
+
+FOUR = ("ana", "ben", "cem", "dia")
+SETTINGS = make_settings(10, cohort_cap=4)
+VECTORS = make_vectors(FOUR, 10)
+PLACE = {"stage": "train", "round_number": 1, "slot": 1, "model_hash": MODEL}
 
 SECRET_TYPES = (
     BfvKey,
+    ClientSetup,
+    ClientSum,
     Ed25519PrivateKey,
+    HeldShares,
     Identity,
     KeyHolder,
-    PairMask,
+    Membership,
     PairSecret,
     Protector,
     SessionKey,
+    SlotSecrets,
+    StreamMask,
     X25519PrivateKey,
     seal.Decryptor,
     seal.Encryptor,
     seal.KeyGenerator,
     seal.SecretKey,
 )
+
+
+def refusal(call, *arguments, error: type = ProtocolError, **keywords):
+    with pytest.raises(error) as caught:
+        call(*arguments, **keywords)
+    return caught.value
+
+
+@pytest.fixture
+def four() -> World:
+    """Four clients of whom three are enough, ready for uploads."""
+    return make_world(FOUR, slots=4).set_up()
+
+
+def finish(world: World, uploads: dict[str, bytes]) -> None:
+    """The rest of a sum, which opens to what was uploaded."""
+    np.testing.assert_array_equal(world.finish(uploads).total.values, exact_sum(VECTORS, SETTINGS, uploads))
+
+
+# Blindness
 
 
 def reachable_from(root: object) -> Iterator[object]:
@@ -64,191 +98,392 @@ def reachable_from(root: object) -> Iterator[object]:
         stack.extend(getattr(item, "__dict__", {}).values())
 
 
-def secret_bytes(world) -> list[bytes]:
-    """Every secret that the clients of a session hold."""
-    secrets = []
-    for name, client in world.clients.items():
-        secrets.append(world.identities[name]._private_key.private_bytes_raw())
-        secrets.append(client._session_key._private_key.private_bytes_raw())
-        secrets += [pair.shared_secret for pair in client._pairs.values()]
-        secrets += [client._protector._key.to_bytes()[:64], client._protector._group_secret]
-    return secrets
-
-
 def holds(root: object, secrets: list[bytes]) -> bool:
     for item in reachable_from(root):
         if isinstance(item, SECRET_TYPES):
             return True
-        if isinstance(item, bytes | bytearray) and any(secret in item for secret in secrets):
+        content = item.tobytes() if isinstance(item, np.ndarray | memoryview) else item
+        if isinstance(content, bytes | bytearray) and any(secret in content for secret in secrets):
             return True
     return False
 
 
-def test_nothing_that_the_aggregator_holds_or_received_is_or_contains_a_key(world, settings, vectors) -> None:
-    world.handle("upload", world.upload(vectors(world.clients, 5000), settings(5000)))
-    secrets = secret_bytes(world)
-    assert not holds(world.aggregator, secrets)
-    assert not holds(world.received_by_aggregator, secrets)
+def secrets_before_agreeing(world: World) -> list[bytes]:
+    """What clients know while a set-up is under way."""
+    found = []
+    for name, client in world.clients.items():
+        part = client._setup
+        found += [world.identities[name]._private_key.private_bytes_raw()]
+        found += [part._session_key._private_key.private_bytes_raw(), part._group_seed]
+        found += [pair.shared_secret for pair in part._pairs.values()]
+    return found
+
+
+def secrets_of_members(world: World, *, slots: list[int]) -> list[bytes]:
+    """What clients know after it: the keys, and seeds and shares of some slots."""
+    found = []
+    for client in world.clients.values():
+        member = client._membership
+        found += [member.key.to_bytes(), member.group_secret]
+        found += [seed.tobytes() for slot in slots for seed in member.own._seeds[slot]]
+        found += [
+            share.tobytes()
+            for shares in member.held.shares.values()
+            for slot in slots
+            for share in shares[slot]
+        ]
+    return found
+
+
+def test_nothing_that_the_aggregator_holds_or_received_is_or_contains_a_secret() -> None:
+    """Seeds that it reconstructs, one of each client for one sum, are gone as soon as the sum is written."""
+    world = make_world(FOUR, slots=3)
+    deliveries = world.handle("share", world.share(world.handle("advertise", world.advertise())))
+    secrets = secrets_before_agreeing(world)
+    world.accept(world.handle("agree", world.agree(deliveries)))
+    secrets += secrets_of_members(world, slots=[0, 2])
+    seeds_of_the_sum = [
+        seed.tobytes() for client in world.clients.values() for seed in client._membership.own._seeds[1]
+    ]
+    uploads = world.upload(VECTORS, SETTINGS)
+    del uploads["ana"]
+    survivors = world.handle("upload", uploads)
+    confirmed = world.handle("confirm", world.confirm(survivors))
+    for message in world.unmask(confirmed).values():
+        world.aggregator.receive(message)
+        world.received.append(message)
+    assert not holds([world.aggregator, world.received], secrets + seeds_of_the_sum)
+    world.open(world.aggregator.answer("unmask"))
+    assert not holds([world.aggregator, world.received], secrets + seeds_of_the_sum)
     # The control: the same walk finds secrets where there are some.
     for client in world.clients.values():
-        assert holds(client, secrets)
         assert holds(client, [])
-        assert holds([client._pairs], [])
-    assert holds([world.received_by_aggregator, secrets[0] + b"more"], secrets)
+        assert holds(vars(client), secrets)
+    assert holds([world.received, secrets[0] + b"more"], secrets)
+    assert holds([np.frombuffer(secrets[-1] + b"more", np.uint8)], secrets)
 
 
-def test_asking_the_aggregator_to_open_raises(world, settings, vectors) -> None:
-    downloads = world.handle("upload", world.upload(vectors(world.clients, 10), settings(10)))
-    for message in (*world.received_by_aggregator, downloads["ana"]):
-        with pytest.raises(ProtocolError) as caught:
-            world.aggregator.open(message)
-        assert caught.value.code is ErrorCode.NO_DECRYPTION_KEY
+def test_uploads_are_added_and_not_kept(four: World) -> None:
+    s, v = make_settings(5000, cohort_cap=4), make_vectors(FOUR, 5000)
+    uploads = four.upload(v, s)
+    for message in uploads.values():
+        four.aggregator.receive(message)
+    pieces = [message[len(message) // 2 :][:100] for message in uploads.values()]
+    assert holds(list(uploads.values()), pieces)
+    assert not holds(four.aggregator, pieces)
 
 
-def test_every_key_sized_piece_of_what_it_received_fails_as_a_key(world, settings, vectors) -> None:
-    """Tries to open the sum with whatever the relayed boxes hold where the key would be."""
-    s = settings(100)
-    answer = world.handle("upload", world.upload(vectors(world.clients, 100), s))["ana"]
-    honest = world.clients["ana"].open(answer)
-    boxes = [m for m in world.received_by_aggregator if len(m) > 2 * KEY_BYTES]
-    assert len(boxes) == 1
-    candidates = [boxes[0][start : start + KEY_BYTES] for start in (boxes[0].rindex(b"FSSA") + 150, 400, 500)]
+def test_asking_the_aggregator_to_open_raises(four: World) -> None:
+    run = four.sum(VECTORS, SETTINGS)
+    for message in (*four.received, run.answers["unmask"]["ana"]):
+        error = refusal(four.aggregator.open, message)
+        assert error.code is ErrorCode.NO_DECRYPTION_KEY
+    assert repr(four.aggregator) == f"SumAggregator({four.roster!r}, upload, no key)"
+
+
+def test_every_key_sized_piece_of_what_it_received_fails_as_a_key(four: World) -> None:
+    """Tries to open the sum with whatever the relayed boxes hold where the seed would be."""
+    s, v = make_settings(100, cohort_cap=4), make_vectors(FOUR, 100)
+    run = four.sum(v, s)
     message = read_from_aggregator(
-        answer, kind=MessageKind.SUM, session=world.session, label=None, payload_limit_bytes=10**6
+        run.answers["unmask"]["ana"],
+        kind=MessageKind.SUM,
+        session=four.session,
+        label=None,
+        payload_limit_bytes=10**6,
     )
-    for candidate in candidates:
-        reduced = np.frombuffer(candidate, "<u8") % np.uint64(2**59)
-        frame = SumFrame(message.payload, settings=s, clients=3)
-        ((block, sealed),) = frame.blocks()
-        words = KeyHolder(Layout.of(s).parameters, BfvKey.from_bytes(reduced.tobytes())).decrypt(sealed)
-        values = words[0, CHECK_WORDS:] & np.uint64(2 ** Layout.of(s).field_bits - 1)
-        assert (values == honest.values[: block.slots]).mean() < 0.1
+    layout = Layout.of(s)
+
+    def opened_with(key: BfvKey) -> np.ndarray:
+        ((_, sealed),) = SumFrame(message.payload, settings=s, clients=4).blocks()
+        words = KeyHolder(layout.parameters, key).decrypt(sealed)
+        return words[0, TAG_WORDS:] & np.uint64(2**layout.field_bits - 1)
+
+    boxes = four.received[4]
+    starts = range(len(boxes) - 64 - 3 * KEY_BYTES, len(boxes) - 64, KEY_BYTES)
+    first = run.total.values[: len(opened_with(BfvKey.generate()))]
+    for start in starts:
+        wrong = BfvKey.from_bytes(boxes[start : start + KEY_BYTES])
+        assert (opened_with(wrong) == first).mean() < 0.1
+    assert (opened_with(four.clients["ana"]._membership.key) == first).all()
 
 
-def test_missing_clients_are_named_at_every_stage(new_world, settings, vectors) -> None:
-    world = new_world(("ana", "ben", "cem", "dia"))
-
-    def refused_without(stage: str, messages: dict[str, bytes]) -> None:
-        for absent in (["ben"], ["ana", "dia"]):
-            rest = {name: message for name, message in messages.items() if name not in absent}
-            with pytest.raises(ProtocolError) as caught:
-                world.aggregator.handle(stage, rest)
-            assert caught.value.code is ErrorCode.COHORT_INCOMPLETE
-            assert caught.value.message.startswith(", ".join(absent) + " did not take part")
-
-    advertisements = world.advertise()
-    refused_without("advertise", advertisements)
-    shares = world.share(world.handle("advertise", advertisements))
-    refused_without("share", shares)
-    delivered = world.handle("share", shares)
-    for name, client in world.clients.items():
-        client.accept_key(delivered[name])
-    uploads = world.upload(vectors(world.clients, 10), settings(10, cohort_cap=4))
-    refused_without("upload", uploads)
-    # After all these refusals the honest messages still pass.
-    assert set(world.handle("upload", uploads)) == set(world.roster)
+# Stages
 
 
-def test_stages_come_once_and_in_order(new_world, settings, vectors) -> None:
-    world = new_world()
-    advertisements = world.advertise()
+def test_missing_clients_are_named_at_every_stage_and_may_still_come() -> None:
+    world = make_world(FOUR, slots=2)
 
-    def refused(stage: str, messages) -> None:
-        with pytest.raises(ProtocolError) as caught:
-            world.aggregator.handle(stage, messages)
-        assert caught.value.code is ErrorCode.STAGE_OUT_OF_ORDER
+    def first_too_few_then_enough(stage: str, messages: dict[str, bytes]) -> dict[str, bytes]:
+        few = {name: messages[name] for name in ("ana", "dia")}
+        for given in (few, {}, few):
+            error = refusal(world.aggregator.handle, stage, given)
+            assert error.code is ErrorCode.COHORT_INCOMPLETE
+            assert "2 clients took part in" in error.message
+            assert error.message.endswith("and 3 are needed; ben, cem did not")
+        return world.handle(stage, {"cem": messages["cem"]})
 
-    for stage in ("share", "upload", "open", "", "ADVERTISE"):
-        refused(stage, advertisements)
-    advertised = world.handle("advertise", advertisements)
-    refused("advertise", advertisements)
-    refused("upload", advertisements)
-    world.handle("share", world.share(advertised))
-    refused("share", advertisements)
+    answers = first_too_few_then_enough("advertise", world.advertise())
+    assert set(answers) == {"ana", "cem", "dia"}
+    world = make_world(FOUR, slots=2)
+    answers = world.handle("advertise", world.advertise())
+    answers = first_too_few_then_enough("share", world.share(answers))
+    assert set(answers) == {"ana", "cem", "dia"}
+    world = make_world(FOUR, slots=2)
+    answers = world.handle("share", world.share(world.handle("advertise", world.advertise())))
+    world.accept(first_too_few_then_enough("agree", world.agree(answers)))
+    uploads = world.upload(VECTORS, SETTINGS)
+    answers = first_too_few_then_enough("upload", uploads)
+    assert set(answers) == {"ana", "cem", "dia"}
+    world = make_world(FOUR, slots=2).set_up()
+    answers = world.handle("upload", world.upload(VECTORS, SETTINGS))
+    answers = first_too_few_then_enough("confirm", world.confirm(answers))
+    assert set(answers) == set(FOUR)
+    answers = first_too_few_then_enough("unmask", world.unmask(answers))
+    np.testing.assert_array_equal(world.open(answers)["ben"].values, exact_sum(VECTORS, SETTINGS))
 
 
-def test_a_message_under_anothers_name_is_refused(world, settings, vectors) -> None:
-    uploads = world.upload(vectors(world.clients, 10), settings(10))
+def test_without_any_upload_everybody_is_missing(four: World) -> None:
+    error = refusal(four.aggregator.answer, "upload")
+    assert error.code is ErrorCode.COHORT_INCOMPLETE
+    assert error.message.endswith("ana, ben, cem, dia did not")
+
+
+def test_stages_come_once_and_in_order() -> None:
+    world = make_world(FOUR, slots=2)
+    assert world.aggregator.threshold == 3
+    every = [stage.value for stage in ProtocolStage]
+
+    def refused_but(stage: str, messages: dict[str, bytes], *allowed: str) -> None:
+        assert world.aggregator.stage == stage
+        for other in (*every, "open", "", "ADVERTISE"):
+            if other not in (stage, *allowed):
+                for call in (
+                    lambda other=other: world.aggregator.handle(other, messages),
+                    lambda other=other: world.aggregator.answer(other),
+                ):
+                    assert refusal(call).code is ErrorCode.STAGE_OUT_OF_ORDER
+
+    messages = world.advertise()
+    refused_but("advertise", messages)
+    messages = world.share(world.handle("advertise", messages))
+    refused_but("share", messages)
+    messages = world.agree(world.handle("share", messages))
+    refused_but("agree", messages)
+    world.accept(world.handle("agree", messages))
+    messages = world.upload(VECTORS, SETTINGS)
+    refused_but("upload", messages, "advertise")
+    messages = world.confirm(world.handle("upload", messages))
+    refused_but("confirm", messages)
+    messages = world.unmask(world.handle("confirm", messages))
+    refused_but("unmask", messages)
+    world.open(world.handle("unmask", messages))
+    refused_but("upload", messages, "advertise")
+    error = refusal(world.aggregator.answer, "confirm")
+    assert error.message == "the aggregator is asked for stage confirm, and waits for upload"
+
+
+def test_one_at_a_time_is_as_good_as_all_at_once(four: World) -> None:
+    uploads = four.upload(VECTORS, SETTINGS)
+    for name in ("dia", "ana", "cem", "ben"):
+        assert four.aggregator.receive(uploads[name]) == name
+    messages = four.confirm(four.aggregator.answer("upload"))
+    for name, message in messages.items():
+        assert four.aggregator.receive(message) == name
+    messages = four.unmask(four.aggregator.answer("confirm"))
+    for name, message in messages.items():
+        assert four.aggregator.receive(message) == name
+    opened = four.open(four.aggregator.answer("unmask"))
+    np.testing.assert_array_equal(opened["ana"].values, exact_sum(VECTORS, SETTINGS))
+
+
+def test_the_same_bytes_are_taken_once_at_every_stage() -> None:
+    world = make_world(FOUR, slots=2)
+
+    def twice(stage: str, messages: dict[str, bytes]) -> dict[str, bytes]:
+        for message in messages.values():
+            world.aggregator.receive(message)
+        return world.handle(stage, messages)
+
+    world.accept(
+        twice("agree", world.agree(twice("share", world.share(twice("advertise", world.advertise())))))
+    )
+    survivors = twice("upload", world.upload(VECTORS, SETTINGS))
+    sums = twice("unmask", world.unmask(twice("confirm", world.confirm(survivors))))
+    np.testing.assert_array_equal(world.open(sums)["ana"].values, exact_sum(VECTORS, SETTINGS))
+
+
+def test_another_message_of_the_same_client_is_refused_and_the_first_one_stands() -> None:
+    world = make_world(FOUR, slots=2)
+    twin = World(world.identities, slots=2, session_id=world.session_id)
+    messages = world.advertise()
+    world.aggregator.receive(messages["ben"])
+    error = refusal(world.aggregator.receive, twin.advertise()["ben"])
+    assert error.code is ErrorCode.MESSAGE_REPLAYED
+    assert error.message == "ben advertises twice, differently"
+    messages = world.share(world.handle("advertise", messages))
+    world.aggregator.receive(messages["ben"])
+    _, read = read_from_client(
+        messages["ben"], kinds=[MessageKind.SHARES], session=world.session, payload_limit_bytes=10**6
+    )
+    other = write_as_client(
+        MessageKind.SHARES,
+        [bytes(len(read.payload))],
+        session=world.session,
+        identity=world.identities["ben"],
+    )
+    error = refusal(world.aggregator.receive, other)
+    assert error.code is ErrorCode.MESSAGE_REPLAYED
+    assert error.message == "ben shares its seeds twice, differently"
+    world.accept(world.handle("agree", world.agree(world.handle("share", messages))))
+
+
+def test_messages_of_other_stages_are_refused_and_change_nothing() -> None:
+    """At each stage the aggregator is sent everything that was ever sent, and nonsense."""
+    world = make_world(FOUR, slots=2)
+    past: list[bytes] = [b"", b"nonsense", bytes(10**4)]
+
+    def after_the_past(stage: str, messages: dict[str, bytes]) -> dict[str, bytes]:
+        for message in past:
+            refusal(world.aggregator.receive, message)
+        past.extend([*messages.values(), *(message[:-1] for message in messages.values())])
+        answers = world.handle(stage, messages)
+        past.extend(answers.values())
+        return answers
+
+    answers = after_the_past("share", world.share(after_the_past("advertise", world.advertise())))
+    world.accept(after_the_past("agree", world.agree(answers)))
+    for round_number in range(2):
+        survivors = after_the_past("upload", world.upload(VECTORS, SETTINGS, round_number=round_number))
+        confirmed = after_the_past("confirm", world.confirm(survivors))
+        sums = after_the_past("unmask", world.unmask(confirmed))
+        np.testing.assert_array_equal(world.open(sums)["dia"].values, exact_sum(VECTORS, SETTINGS))
+
+
+def test_a_message_under_anothers_name_is_refused_by_name(four: World) -> None:
+    uploads = four.upload(VECTORS, SETTINGS)
     for change in ({"ana": uploads["ben"]}, {"ana": uploads["ben"], "ben": uploads["ana"]}):
-        with pytest.raises(ProtocolError) as caught:
-            world.aggregator.handle("upload", uploads | change)
-        assert caught.value.code is ErrorCode.MESSAGE_UNEXPECTED
-    with pytest.raises(ProtocolError) as caught:
-        world.aggregator.handle("upload", uploads | {"eve": uploads["ana"]})
-    assert caught.value.code is ErrorCode.MESSAGE_UNEXPECTED
+        error = refusal(four.aggregator.handle, "upload", uploads | change)
+        assert error.code is ErrorCode.MESSAGE_UNEXPECTED
+        assert "a message of ben stands where one of ana belongs" in error.message
+    error = refusal(four.aggregator.handle, "upload", uploads | {"eve": uploads["ana"]})
+    assert error.code is ErrorCode.MESSAGE_UNEXPECTED
+    assert "eve" in error.message
+    finish(four, uploads)
 
 
-def test_uploads_that_do_not_belong_together_are_refused_by_name(world, settings, vectors) -> None:
-    s, v = settings(10), vectors(world.clients, 10)
-    uploads = world.upload(v, s)
-
-    def bens(**changes) -> bytes:
-        arguments = {"settings": s, "stage": "train", "round_number": 7, "model_hash": b"m" * 32} | changes
-        return world.clients["ben"].upload(ClippedUpdate(v["ben"]), **arguments)
-
-    cases = [("round 7", bens()), ("centre", bens(stage="centre"))]
-    for hint, message in cases:
-        with pytest.raises(ProtocolError) as caught:
-            world.aggregator.handle("upload", uploads | {"ben": message})
-        assert caught.value.code is ErrorCode.MESSAGE_UNEXPECTED
-        assert hint in caught.value.message
-        assert "ben" in caught.value.message
+# Uploads
 
 
-def test_another_model_or_other_settings_are_refused_by_name(new_world, settings, vectors) -> None:
-    for hint, change in (
-        ("another model", {"model_hash": b"n" * 32}),
-        ("different settings", {"settings": settings(10, value_limit=2.0)}),
-    ):
-        world = new_world().set_up()
-        v = vectors(world.clients, 10)
-        arguments = {"settings": settings(10), "stage": "train", "round_number": 1, "model_hash": b"m" * 32}
-        uploads = {
-            name: client.upload(ClippedUpdate(v[name]), **(arguments | (change if name == "ben" else {})))
-            for name, client in world.clients.items()
-        }
-        with pytest.raises(ProtocolError) as caught:
-            world.aggregator.handle("upload", uploads)
-        assert caught.value.code is ErrorCode.MESSAGE_UNEXPECTED
-        assert hint in caught.value.message
-        assert "ben" in caught.value.message
+def one(world: World, name: str, **changes) -> bytes:
+    """One client's upload, for a place of its own unless changed."""
+    vectors = changes.pop("vectors", VECTORS)
+    return world.upload({name: vectors[name]}, changes.pop("settings", SETTINGS), **changes)[name]
 
 
-def test_a_replayed_upload_is_refused(world, settings, vectors) -> None:
-    s, v = settings(10), vectors(world.clients, 10)
-    uploads = world.upload(v, s)
-    world.handle("upload", uploads)
-    with pytest.raises(ProtocolError) as caught:
-        world.aggregator.handle("upload", uploads)
-    assert caught.value.code is ErrorCode.MESSAGE_REPLAYED
-    later = world.upload(v, s, round_number=2)
-    with pytest.raises(ProtocolError) as caught:
-        world.aggregator.handle("upload", later | {"ben": uploads["ben"]})
-    assert caught.value.code is ErrorCode.MESSAGE_REPLAYED
-    assert "ben" in caught.value.message
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"round_number": 2, "slot": 2}, "ben uploads for train, round 2 while"),
+        ({"stage": "centre"}, "ben uploads for centre, round 1 while"),
+        ({"model_hash": b"n" * 32}, "ben uploads for another model"),
+        ({"slot": 2}, "ben uploads for another model"),
+        ({"settings": make_settings(10, cohort_cap=4, value_limit=2.0)}, "ben uploads under other settings"),
+        ({"settings": make_settings(10, cohort_cap=5)}, "ben uploads under other settings"),
+    ],
+)
+@pytest.mark.parametrize("stated", [False, True])
+def test_uploads_that_do_not_belong_together_are_refused_by_name(
+    four: World, change, reason: str, stated: bool
+) -> None:
+    """Whoever uploads first sets the sum, unless it was stated."""
+    if stated:
+        four.aggregator.begin_sum(**PLACE, settings=SETTINGS)
+    else:
+        four.aggregator.receive(one(four, "ana"))
+    error = refusal(four.aggregator.receive, one(four, "ben", **change))
+    assert error.code is ErrorCode.MESSAGE_UNEXPECTED
+    assert reason in error.message
+    rest = ("ana", "cem", "dia") if stated else ("cem", "dia")
+    for name in rest:
+        four.aggregator.receive(one(four, name))
+    assert set(four.aggregator.answer("upload")) == {"ana", "cem", "dia"}
 
 
-def signed_upload(world, payload: bytes, name: str = "ben") -> bytes:
+def test_who_may_not_upload_does_not_set_the_sum_either() -> None:
+    world = make_world(FOUR, slots=4).set_up(silent={"share": ["dia"]})
+    stranger = signed_upload(world, payload_of(world, one(world, "cem", slot=3, stage="other")), "dia")
+    error = refusal(world.aggregator.receive, stranger)
+    assert error.code is ErrorCode.MESSAGE_UNEXPECTED
+    assert error.message == "dia uploads and has not finished the set-up"
+    uploads = world.upload({name: VECTORS[name] for name in FOUR[:3]}, SETTINGS, round_number=2)
+    finish(world, uploads)
+
+
+def test_a_sum_is_stated_between_sums_only(four: World) -> None:
+    begin = four.aggregator.begin_sum
+    for world in (make_world(FOUR), four):
+        if world is four:
+            begin(**PLACE, settings=SETTINGS)
+        error = refusal(world.aggregator.begin_sum, **PLACE, settings=SETTINGS)
+        assert error.code is ErrorCode.STAGE_OUT_OF_ORDER
+    uploads = four.upload(VECTORS, SETTINGS)
+    survivors = four.handle("upload", uploads)
+    assert refusal(begin, **PLACE, settings=SETTINGS).code is ErrorCode.STAGE_OUT_OF_ORDER
+    four.handle("unmask", four.unmask(four.handle("confirm", four.confirm(survivors))))
+    for change in ({}, {"slot": 2}, {"round_number": 2}, {"round_number": 2, "slot": 4}):
+        error = refusal(begin, **(PLACE | change), settings=SETTINGS)
+        assert error.code is ErrorCode.MESSAGE_REPLAYED
+    begin(**(PLACE | {"round_number": 2, "slot": 2}), settings=SETTINGS)
+
+
+def test_uploads_for_a_sum_that_is_done_are_refused(four: World) -> None:
+    uploads = four.upload(VECTORS, SETTINGS)
+    finish(four, uploads)
+    error = refusal(four.aggregator.receive, uploads["ben"])
+    assert error.code is ErrorCode.MESSAGE_REPLAYED
+    assert error.message == "ben uploads for train, round 1, which has been summed already"
+    four.aggregator.receive(one(four, "ana", round_number=2))
+    assert "ben" in refusal(four.aggregator.receive, uploads["ben"]).message
+
+
+@pytest.mark.parametrize("slot", [1, 4, 2**32 - 1])
+def test_uploads_in_a_slot_that_is_used_up_or_none_are_refused(four: World, slot: int) -> None:
+    finish(four, four.upload(VECTORS, SETTINGS))
+    upload = payload_of(four, one(four, "ben", round_number=2))
+    message = signed_upload(four, upload, label=Label("train", 2, MODEL, 0, slot))
+    error = refusal(four.aggregator.receive, message)
+    assert error.code is ErrorCode.MESSAGE_REPLAYED
+    assert error.message == f"ben uploads in slot {slot}, which is used up or was never prepared"
+
+
+def signed_upload(world: World, payload: bytes, name: str = "ben", *, label: Label | None = None) -> bytes:
     """An upload with any payload, rightly signed: what a malicious client can send."""
     return write_as_client(
         MessageKind.UPLOAD,
         [payload],
         session=world.session,
         identity=world.identities[name],
-        label=Label("train", 1, b"m" * 32),
+        label=label or Label("train", 1, MODEL, 0, 1),
     )
 
 
-def payload_of(world, message: bytes) -> bytes:
+def payload_of(world: World, message: bytes) -> bytes:
     _, read = read_from_client(
         message, kinds=[MessageKind.UPLOAD], session=world.session, label=None, payload_limit_bytes=10**8
     )
     return bytes(read.payload)
 
 
-def test_a_signed_payload_that_cannot_be_one_is_refused(world, settings, vectors) -> None:
-    uploads = world.upload(vectors(world.clients, 100), settings(100))
-    payload = payload_of(world, uploads["ben"])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_signed_payload_that_cannot_be_one_is_refused_and_a_right_one_may_follow(
+    four: World, first: bool
+) -> None:
+    v, s = make_vectors(FOUR, 9000), make_settings(9000, cohort_cap=4)
+    uploads = four.upload(v, s)
+    payload = payload_of(four, uploads["ben"])
+    if not first:
+        four.aggregator.receive(uploads["ana"])
     wrong = [
         b"",
         payload[: SETTINGS_BYTES - 1],
@@ -257,31 +492,135 @@ def test_a_signed_payload_that_cannot_be_one_is_refused(world, settings, vectors
         bytes(len(payload)),
         payload[:8] + b"\xff" + payload[9:],
         payload[:SETTINGS_BYTES] + b"\xff" * (len(payload) - SETTINGS_BYTES - SEED_BYTES) + bytes(SEED_BYTES),
+        # The last block alone is out of range: nothing of the others may be left in the sum.
+        payload[: -SEED_BYTES - 300] + b"\xff" * 300 + payload[-SEED_BYTES:],
     ]
     for content in wrong:
-        with pytest.raises(ProtocolError) as caught:
-            world.aggregator.handle("upload", uploads | {"ben": signed_upload(world, content)})
-        assert caught.value.code is ErrorCode.MESSAGE_MALFORMED
-    world.handle("upload", uploads)
+        error = refusal(four.aggregator.receive, signed_upload(four, content))
+        assert error.code is ErrorCode.MESSAGE_MALFORMED
+    np.testing.assert_array_equal(four.finish(uploads).total.values, exact_sum(v, s))
 
 
-def test_vectors_longer_than_allowed_are_refused_unread(new_world, settings, vectors) -> None:
-    world = new_world().set_up()
-    s, v = settings(10_000), vectors(world.clients, 10_000)
-    uploads = world.upload(v, s)
-    strict = SumAggregator(
-        roster=world.roster,
-        session_id=world.session_id,
-        policy_hash=world.session.policy_hash,
-        longest_vector=100,
+def test_vectors_longer_than_allowed_are_refused_unread() -> None:
+    world = make_world(FOUR, slots=2)
+    world.aggregator = world.make_aggregator(longest_vector=1000)
+    world.set_up()
+    long, s = make_vectors(FOUR, 10_000), make_settings(10_000, cohort_cap=4)
+    error = refusal(world.aggregator.receive, one(world, "ben", vectors=long, settings=s, round_number=0))
+    assert error.code is ErrorCode.MESSAGE_MALFORMED
+    assert "larger than any message" in error.message
+    # Few bits are no way around it.
+    narrow, s = make_vectors(FOUR, 1500), make_settings(1500, cohort_cap=4, value_bits=8)
+    error = refusal(world.aggregator.receive, one(world, "ben", vectors=narrow, settings=s))
+    assert error.code is ErrorCode.MESSAGE_MALFORMED
+    assert "ben uploads more values than this aggregator allows" in error.message
+    refusal(world.aggregator.begin_sum, **PLACE, settings=s)
+
+
+def test_uploads_without_room_for_everybody_are_refused(four: World) -> None:
+    payload = payload_of(four, one(four, "ben"))
+    small = make_settings(10, cohort_cap=3).to_bytes() + payload[SETTINGS_BYTES:]
+    error = refusal(four.aggregator.receive, signed_upload(four, small))
+    assert error.code is ErrorCode.MESSAGE_MALFORMED
+    assert "ben uploads with room for fewer clients than the roster holds" in error.message
+
+
+# Sums that come to nothing, and set-ups
+
+
+@pytest.mark.parametrize("stage", ["stated", "upload", "confirm", "unmask"])
+def test_an_abandoned_sum_makes_way_for_another_one(four: World, stage: str) -> None:
+    uploads = four.upload(VECTORS, SETTINGS)
+    if stage == "stated":
+        four.aggregator.begin_sum(**PLACE, settings=SETTINGS)
+    else:
+        four.aggregator.receive(uploads["ana"])
+    if stage in ("confirm", "unmask"):
+        survivors = four.handle("upload", uploads)
+        signed = four.confirm(survivors)
+    if stage == "unmask":
+        four.handle("confirm", signed)
+    four.aggregator.abandon_sum()
+    assert four.aggregator.stage is ProtocolStage.UPLOAD
+    later = four.upload(VECTORS, SETTINGS, round_number=2)
+    if stage in ("confirm", "unmask"):
+        # The survivors were told of each other: this sum is never tried again.
+        assert refusal(four.aggregator.receive, uploads["ben"]).code is ErrorCode.MESSAGE_REPLAYED
+        finish(four, later)
+    else:
+        finish(four, later)
+        finish(four, uploads)
+
+
+def test_giving_up_what_was_not_begun_changes_nothing(four: World) -> None:
+    four.aggregator.abandon_sum()
+    finish(four, four.upload(VECTORS, SETTINGS))
+    world = make_world(FOUR)
+    world.aggregator.abandon_sum()
+    world.set_up()
+
+
+def test_a_set_up_follows_between_sums_and_not_within_one(four: World) -> None:
+    finish(four, four.upload(VECTORS, SETTINGS))
+    four.set_up(epoch=1)
+    uploads = four.upload(VECTORS, SETTINGS, round_number=2)
+    four.aggregator.receive(uploads["ana"])
+    advertisements = four.advertise(epoch=2)
+    error = refusal(four.aggregator.handle, "advertise", advertisements)
+    assert error.code is ErrorCode.STAGE_OUT_OF_ORDER
+    finish(four, uploads)
+
+
+def test_slots_are_free_again_after_a_set_up_and_places_are_not(four: World) -> None:
+    done = four.upload(VECTORS, SETTINGS)
+    finish(four, done)
+    four.set_up(epoch=1)
+    error = refusal(
+        four.aggregator.receive,
+        signed_upload(four, payload_of(four, done["ben"]), label=Label("train", 1, MODEL, 1, 0)),
     )
-    strict._next_setup_stage = None
-    with pytest.raises(ProtocolError) as caught:
-        strict.handle("upload", uploads)
-    assert caught.value.code is ErrorCode.MESSAGE_MALFORMED
-    assert "larger than any message" in caught.value.message
+    assert error.code is ErrorCode.MESSAGE_REPLAYED
+    finish(four, four.upload(VECTORS, SETTINGS, round_number=2, slot=1))
 
 
-def test_the_sum_is_one_object_for_all_clients(world, settings, vectors) -> None:
-    downloads = world.handle("upload", world.upload(vectors(world.clients, 10), settings(10)))
-    assert len({id(message) for message in downloads.values()}) == 1
+def test_uploads_under_an_earlier_set_up_are_refused_by_name(four: World) -> None:
+    early = one(four, "ben")
+    four.set_up(epoch=1)
+    error = refusal(four.aggregator.receive, early)
+    assert error.code is ErrorCode.MESSAGE_UNEXPECTED
+    assert error.message == "ben uploads under set-up 0, and set-up 1 is in force"
+
+
+@pytest.mark.parametrize("epoch", [-1, 0, 3])
+def test_set_ups_are_numbered_upwards(four: World, epoch: int) -> None:
+    four.aggregator.begin_setup(3)
+    error = refusal(four.aggregator.begin_setup, epoch)
+    assert error.code is ErrorCode.STAGE_OUT_OF_ORDER
+    assert error.message == f"set-up {epoch} is not later than set-up 3"
+
+
+def test_a_set_up_may_be_begun_at_any_time_and_ends_what_is_under_way(four: World) -> None:
+    four.handle("upload", four.upload(VECTORS, SETTINGS))
+    four.aggregator.begin_setup(2)
+    assert four.aggregator.stage is ProtocolStage.ADVERTISE
+    four.set_up(epoch=2)
+    finish(four, four.upload(VECTORS, SETTINGS, round_number=2))
+
+
+def test_the_answer_is_one_object_where_it_is_the_same_for_all(four: World) -> None:
+    answers = four.sum(VECTORS, SETTINGS).answers
+    for stage in ("upload", "confirm", "unmask"):
+        assert len({id(message) for message in answers[stage].values()}) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"session_id": b"short"}, UsageError),
+        ({"policy_hash": b"short"}, UsageError),
+        ({"slots": 0}, UsageError),
+        ({"quorum": Quorum(minimum=5, colluding=0)}, SetupError),
+    ],
+)
+def test_terms_that_cannot_be_are_refused(change, error: type) -> None:
+    refusal(make_world(FOUR).make_aggregator, error=error, **change)

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from fractions import Fraction
 from functools import partial
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
 
 from fedstyle_secure.errors import ErrorCode, UsageError
 from fedstyle_secure.secure_aggregation.encoding import (
@@ -36,10 +40,55 @@ def test_values_on_the_grid_are_never_moved(settings) -> None:
         assert encoded_of(grid, s).values.tolist() == list(range(255))
 
 
+class Dither(Rounding):
+    """Adds the same words every time."""
+
+    def __init__(self, words: list[int]) -> None:
+        self._words = np.array(words, np.uint32)
+
+    def dither(self, count: int) -> np.ndarray:
+        return np.resize(self._words, count)
+
+
 @pytest.mark.parametrize("value_bits", [8, 16, 24])
-def test_the_limit_never_overflows(settings, value_bits: int) -> None:
-    s = settings(100_000, value_bits=value_bits, value_limit=0.1)
-    assert encoded_of(np.full(100_000, 0.1), s).values.max() <= s.largest_encoded
+@pytest.mark.parametrize("value_limit", [1e-30, 0.1, 1 / 3, 1e30])
+def test_the_limit_never_overflows(settings, value_bits: int, value_limit: float) -> None:
+    s = settings(3, value_bits=value_bits, value_limit=value_limit)
+    values = np.array([value_limit, np.nextafter(value_limit, np.inf), -value_limit])
+    encoded = encoded_of(values, s, Dither([2**32 - 1])).values
+    assert encoded.max() <= s.largest_encoded
+    assert encoded.min() <= 1
+
+
+@examples(max_examples=200, deadline=None)
+@given(
+    value=st.floats(-2.0, 2.0),
+    word=st.integers(0, 2**32 - 1),
+    value_bits=st.integers(8, 24),
+    dtype=st.sampled_from([np.float16, np.float32, np.float64]),
+)
+def test_a_value_goes_up_by_the_share_of_words_that_its_fraction_says(value, word, value_bits, dtype) -> None:
+    s = SumSettings(length=1, value_bits=value_bits, value_limit=1.0, cohort_cap=2)
+    values = np.array([value], dtype)
+    exact = max(-s.steps, min(s.steps, Fraction(float(values[0])) * s.steps)) + s.steps
+    (encoded,) = encoded_of(values, s, Dither([word])).values.tolist()
+    # Off by the rounding of the scaled value to a float64 and to 32 binary places.
+    error = Fraction(1, 2**32) + Fraction(s.steps, 2**53)
+    shifted = exact + Fraction(word, 2**32)
+    assert encoded in ((shifted - error).__floor__(), (shifted + error).__floor__())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("value_bits", [8, 16, 24])
+@pytest.mark.parametrize("value", [0.1, -0.1, 1 / 3, 2.0**-30, -0.9999, 0.0])
+def test_the_expectation_over_all_words_is_the_value(settings, value, value_bits, dtype) -> None:
+    # Words that are spread evenly stand for all words: nothing is left to chance.
+    count = 2**16
+    s = settings(count, value_bits=value_bits, value_limit=0.7)
+    values = np.full(count, value * 0.7, dtype)
+    encoded = encoded_of(values, s, Dither([index << 16 for index in range(count)])).values
+    exact = Fraction(float(values[0])) / Fraction(0.7) * s.steps
+    assert abs(Fraction(int(encoded.sum(dtype=np.int64)), count) - s.steps - exact) < Fraction(1, 2**15)
 
 
 @pytest.mark.parametrize("fraction", [0.03, 0.5, 0.9])
@@ -58,10 +107,10 @@ def test_rounding_is_unbiased_and_fresh(settings, fraction: float) -> None:
 
 
 def test_rounding_to_the_nearest_is_the_same_in_every_run(settings) -> None:
-    s = settings(5, value_bits=8, value_limit=127.0)
-    values = np.array([-1.6, -1.4, 0.0, 1.4, 1.6])
+    s = settings(6, value_bits=8, value_limit=127.0)
+    values = np.array([-1.6, -1.4, 0.0, 1.4, 1.5, 1.6])
     encoded = [encoded_of(values, s, NearestRounding()).values.tolist() for _ in range(10)]
-    assert encoded == [[125, 126, 127, 128, 129]] * 10
+    assert encoded == [[125, 126, 127, 128, 128, 129]] * 10
 
 
 def test_decode_takes_the_offset_of_every_client_off(settings) -> None:

@@ -2,9 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fedstyle_secure.errors import ErrorCode, ProtocolError
-from fedstyle_secure.secure_aggregation.encryption import SealedSum, largest_cut
+from fedstyle_secure.secure_aggregation import frames
+from fedstyle_secure.secure_aggregation.coefficients import largest_cut
+from fedstyle_secure.secure_aggregation.encryption import SealedSum
 from fedstyle_secure.secure_aggregation.frames import (
     SumFrame,
     UploadFrame,
@@ -15,6 +19,7 @@ from fedstyle_secure.secure_aggregation.frames import (
     write_upload_block,
     write_upload_head,
 )
+from fedstyle_secure.secure_aggregation.framing import Reader
 from fedstyle_secure.secure_aggregation.packing import Layout
 from fedstyle_secure.secure_aggregation.parameters import RING_DEGREE
 from fedstyle_secure.secure_aggregation.vectors import EncryptedUpdate
@@ -56,19 +61,46 @@ def test_blocks_come_back_as_they_were_written(settings, value_bits: int, cohort
         np.testing.assert_array_equal(read.c1, written.c1)
 
 
-def test_an_upload_out_of_range_is_refused_with_its_sender(settings) -> None:
-    s = settings(10)
+@pytest.mark.parametrize(("value_bits", "cohort_cap"), WIDTHS.values(), ids=[str(width) for width in WIDTHS])
+@pytest.mark.parametrize("place", ["first block", "last coefficient"])
+def test_an_upload_out_of_range_is_refused_with_its_sender_before_any_block(
+    settings, value_bits: int, cohort_cap: int, place: str
+) -> None:
+    s = settings(140_000, value_bits=value_bits, cohort_cap=cohort_cap)
     layout = Layout.of(s)
-    (block,) = layout.blocks()
-    c0 = np.zeros((1, block.coefficients), np.uint64)
-    c0[0, 3] = largest_cut(layout.parameters.c0_cut_bits) + 1
-    payload = write_upload_head(s) + b"".join(
-        write_upload_block(EncryptedUpdate(c0, np.zeros((1, 64), np.uint8)), layout)
-    )
-    with pytest.raises(ProtocolError) as caught:
-        UploadFrame(memoryview(payload), sender="ben").next_block(block)
-    assert caught.value.code is ErrorCode.MESSAGE_MALFORMED
-    assert "ben" in caught.value.message
+    bits, largest = layout.parameters.c0_bits, largest_cut(layout.parameters.c0_cut_bits)
+    first, *_, last = layout.blocks()
+    block, index = (first, (0, 3)) if place == "first block" else (last, (0, -1))
+
+    def payload(word: int) -> memoryview:
+        parts = [write_upload_head(s)]
+        for each in layout.blocks():
+            c0 = np.full((each.ciphertexts, each.coefficients), largest, np.uint64)
+            if each == block:
+                c0[index] = word
+            parts += write_upload_block(
+                EncryptedUpdate(c0, np.zeros((each.ciphertexts, 64), np.uint8)), layout
+            )
+        return memoryview(b"".join(parts))
+
+    UploadFrame(payload(largest), sender="ben")
+    # Above the bound in the lowest place, in each of the planes, and as far as it goes.
+    for word in {largest + 1, *(largest + (1 << shift) for shift in range(0, bits - 1, 8)), 2**bits - 1}:
+        if word < 2**bits:
+            with pytest.raises(ProtocolError) as caught:
+                UploadFrame(payload(word), sender="ben")
+            assert caught.value.code is ErrorCode.MESSAGE_MALFORMED
+            assert "ben" in caught.value.message
+
+
+@pytest.mark.parametrize("bits", WIDTHS)
+@given(words=st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=30), data=st.data())
+def test_words_above_a_bound_are_found_plane_by_plane(bits: int, words: list[int], data) -> None:
+    words = [word % 2**bits for word in words]
+    bound = data.draw(st.one_of(st.integers(0, 2**bits - 1), st.sampled_from(words)))
+    written = b"".join(frames._write_words(np.array([words], np.uint64), bits))
+    planes = frames._read_planes(Reader(written), bits, len(words))
+    assert frames._exceed(planes, bits, bound) == (max(words) > bound)
 
 
 @pytest.mark.parametrize("clients", [2, 8, 9, 1024])

@@ -2,19 +2,22 @@ from __future__ import annotations
 
 import copy
 import pickle
+from dataclasses import replace
 
 import pytest
 
 from fedstyle_secure.errors import ErrorCode, ProtocolError
-from fedstyle_secure.secure_aggregation.encryption import BfvKey
 from fedstyle_secure.secure_aggregation.key_exchange import (
-    SEALED_KEY_BYTES,
+    SEALING_BYTES,
     PairSecret,
     SessionKey,
-    open_sealed_key,
-    seal_key,
+    open_box,
+    seal_box,
 )
-from fedstyle_secure.secure_aggregation.wire import Session
+from fedstyle_secure.secure_aggregation.quorum import Quorum
+
+SETUP = b"d" * 32
+CONTENT = b"what only ben may read"
 
 
 @pytest.fixture
@@ -22,6 +25,15 @@ def pairs() -> tuple[PairSecret, PairSecret]:
     """The two views of one pair."""
     ours, theirs = SessionKey(), SessionKey()
     return ours.agree("ben", theirs.public_key), theirs.agree("ana", ours.public_key)
+
+
+@pytest.fixture
+def session(new_world):
+    return new_world().session
+
+
+def seal(pair: PairSecret, session, content: bytes = CONTENT) -> bytes:
+    return seal_box(content, pair, session=session, setup=SETUP, sender="ana", recipient="ben")
 
 
 def test_both_sides_agree_on_a_secret(pairs) -> None:
@@ -37,55 +49,71 @@ def test_keys_of_low_order_and_wrong_size_are_refused(public_key: bytes) -> None
     assert "ben" in str(caught.value)
 
 
-def test_the_recipient_opens_what_was_sealed(new_world, pairs) -> None:
-    session, key = new_world().session, BfvKey.generate()
-    sealed = seal_key(key, pairs[0], session=session, sender="ana", recipient="ben")
-    assert len(sealed) == SEALED_KEY_BYTES
-    assert key.to_bytes()[:16] not in sealed
-    opened = open_sealed_key(sealed, pairs[1], session=session, sender="ana", recipient="ben")
-    assert opened.to_bytes() == key.to_bytes()
+@pytest.mark.parametrize("content", [b"", b"x", CONTENT, bytes(5000)])
+def test_the_recipient_opens_what_was_sealed(session, pairs, content: bytes) -> None:
+    box = seal(pairs[0], session, content)
+    assert len(box) == len(content) + SEALING_BYTES
+    assert len(content) < 8 or content[:8] not in box
+    opened = open_box(box, pairs[1], session=session, setup=SETUP, sender="ana", recipient="ben")
+    assert opened == content
 
 
-def test_a_box_opens_for_one_session_sender_recipient_and_pair_only(new_world, pairs) -> None:
-    world = new_world()
-    session = world.session
-    sealed = seal_key(BfvKey.generate(), pairs[0], session=session, sender="ana", recipient="ben")
-    right = {"sealed": sealed, "pair": pairs[1], "session": session, "sender": "ana", "recipient": "ben"}
+def test_a_box_opens_for_one_session_set_up_direction_and_pair_only(new_world, session, pairs) -> None:
+    box = seal(pairs[0], session)
+    right = {
+        "box": box,
+        "pair": pairs[1],
+        "session": session,
+        "setup": SETUP,
+        "sender": "ana",
+        "recipient": "ben",
+    }
+    assert open_box(**right) == CONTENT
     stranger = SessionKey().agree("ana", SessionKey().public_key)
     wrong = [
-        {"session": Session(b"another session!", session.policy_hash, world.roster)},
-        {"session": Session(session.session_id, b"q" * 32, world.roster)},
-        {"session": Session(session.session_id, session.policy_hash, new_world().roster)},
+        {"session": replace(session, session_id=b"another session!")},
+        {"session": replace(session, policy_hash=b"q" * 32)},
+        {"session": replace(session, roster=new_world().roster)},
+        {"session": replace(session, quorum=Quorum(minimum=3, colluding=0))},
+        {"session": replace(session, slots=17)},
+        {"setup": b"e" * 32},
         {"sender": "cem"},
         {"recipient": "cem"},
         {"sender": "ben", "recipient": "ana"},
         {"pair": stranger},
         {"pair": pairs[0]},
-        {"sealed": sealed[:-1] + bytes([sealed[-1] ^ 1])},
-        {"sealed": bytes([sealed[0] ^ 1]) + sealed[1:]},
+        {"box": box[:-1] + bytes([box[-1] ^ 1])},
+        {"box": bytes([box[0] ^ 1]) + box[1:]},
+        {"box": box[:-1]},
+        {"box": box[:SEALING_BYTES]},
+        {"box": box + b"\0"},
     ]
     for change in wrong:
         with pytest.raises(ProtocolError) as caught:
-            open_sealed_key(**(right | change))
+            open_box(**(right | change))
         assert caught.value.code is ErrorCode.SIGNATURE_INVALID
-    for size in (0, 27, len(sealed) - 1):
-        with pytest.raises(ProtocolError) as caught:
-            open_sealed_key(**(right | {"sealed": sealed[:size]}))
-        assert caught.value.code is ErrorCode.MESSAGE_MALFORMED
+        sender, recipient = change.get("sender", "ana"), change.get("recipient", "ben")
+        assert f"the secrets that {sender} sealed for {recipient} do not open" in caught.value.message
 
 
-def test_sealing_twice_gives_different_bytes(new_world, pairs) -> None:
-    session, key = new_world().session, BfvKey.generate()
-    boxes = {seal_key(key, pairs[0], session=session, sender="ana", recipient="ben") for _ in range(3)}
-    assert len(boxes) == 3
+def test_sealing_twice_gives_different_bytes(session, pairs) -> None:
+    assert len({seal(pairs[0], session) for _ in range(3)}) == 3
+
+
+def test_both_directions_of_a_pair_have_keys_of_their_own(session, pairs) -> None:
+    """Else the aggregator could send a client's own box back to it as its peer's."""
+    box = seal(pairs[0], session)
+    with pytest.raises(ProtocolError) as caught:
+        open_box(box, pairs[0], session=session, setup=SETUP, sender="ben", recipient="ana")
+    assert caught.value.code is ErrorCode.SIGNATURE_INVALID
 
 
 def test_secrets_are_neither_shown_nor_copied(pairs) -> None:
-    key, session_key = BfvKey.generate(), SessionKey()
-    secrets = [key.to_bytes(), session_key._private_key.private_bytes_raw(), pairs[0].shared_secret]
-    for holder in (key, session_key, pairs[0]):
+    session_key = SessionKey()
+    secrets = [session_key._private_key.private_bytes_raw(), pairs[0].shared_secret]
+    for holder in (session_key, pairs[0]):
         shown = repr(holder)
         assert not any(secret[:8].hex() in shown or repr(secret[:8])[2:-1] in shown for secret in secrets)
-        for copier in (pickle.dumps, copy.copy):
+        for copier in (pickle.dumps, copy.copy, copy.deepcopy):
             with pytest.raises(TypeError):
                 copier(holder)

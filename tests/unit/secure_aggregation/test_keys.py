@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fedstyle_secure.errors import ErrorCode, ProtocolError, SetupError
+from fedstyle_secure.errors import ErrorCode, ProtocolError, SetupError, UsageError
 from fedstyle_secure.secure_aggregation.keys import Identity, PublicIdentity, Roster
 
 
@@ -41,7 +41,7 @@ def test_an_identity_file_is_never_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "ana.json"
     Identity.generate("ana").save(path)
     before = path.read_bytes()
-    with pytest.raises(SetupError) as caught:
+    with pytest.raises(UsageError) as caught:
         Identity.generate("ana").save(path)
     assert caught.value.code is ErrorCode.FILE_EXISTS
     assert path.read_bytes() == before

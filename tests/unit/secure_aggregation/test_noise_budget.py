@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import tenseal.sealapi as seal
 
+from fedstyle_secure.secure_aggregation.coefficients import restore
 from fedstyle_secure.secure_aggregation.encoding import SumSettings
-from fedstyle_secure.secure_aggregation.encryption import BfvKey, BlindAdder, KeyHolder, SealedSum, _restore
-from fedstyle_secure.secure_aggregation.packing import CHECK_WORDS
+from fedstyle_secure.secure_aggregation.encryption import BfvKey, KeyHolder, SealedSum
+from fedstyle_secure.secure_aggregation.packing import TAG_WORDS
 from fedstyle_secure.secure_aggregation.parameters import (
     COEFFICIENT_MODULUS,
     PARAMETER_SETS,
@@ -19,7 +20,8 @@ from fedstyle_secure.secure_aggregation.parameters import (
     choose_parameters,
     field_bits,
 )
-from fedstyle_secure.secure_aggregation.vectors import MaskedUpdate
+from fedstyle_secure.secure_aggregation.tenseal_arithmetic import TensealArithmetic
+from tests.sealed_sums import random_words, sealed_sum, secret_key
 
 
 def _names(parameters: ParameterSet) -> str:
@@ -28,40 +30,36 @@ def _names(parameters: ParameterSet) -> str:
     )
 
 
-def noise_budget(holder: KeyHolder, total: SealedSum) -> int:
+def noise_budget(parameters: ParameterSet, key: BfvKey, total: SealedSum) -> int:
     """SEAL's own measure of the least room that any coefficient of the received sum has left."""
-    scheme, parameters = holder._scheme, holder._scheme.parameters
-    c0 = _restore(total.c0, parameters.c0_cut_bits)
-    c1 = _restore(total.c1, parameters.c1_cut_bits)
-    file = scheme.layout.ciphertext(c0.tobytes(), c1.tobytes())
-    return int(holder._decryptor.invariant_noise_budget(scheme.load(seal.Ciphertext(), file)))
+    tenseal = TensealArithmetic(parameters)
+    c0, c1 = restore(total.c0, parameters.c0_cut_bits), restore(total.c1, parameters.c1_cut_bits)
+    decryptor = seal.Decryptor(tenseal.context, secret_key(tenseal, key, parameters))
+    return int(decryptor.invariant_noise_budget(tenseal.ciphertext(np.concatenate([c0, c1]))))
 
 
-def sum_at_the_cap(
-    parameters: ParameterSet, key: BfvKey, rng: np.random.Generator
-) -> tuple[KeyHolder, SealedSum]:
-    """Encrypt as many masked (so uniform) vectors as the cap allows, add them, check the opened sum."""
-    holder, adder = KeyHolder(parameters, key), BlindAdder(parameters)
-    expected = np.zeros(RING_DEGREE, np.uint64)
+def sum_at_the_cap(parameters: ParameterSet, key: BfvKey, rng: np.random.Generator) -> SealedSum:
+    """Add as many masked (so uniform) vectors as the cap allows, take masks off, check the opened sum."""
+    holder, shape = KeyHolder(parameters, key), (1, RING_DEGREE)
+    masks = random_words(shape, parameters=parameters, rng=rng).words
+    expected = -masks
 
     def uploads():
         nonlocal expected
         for _ in range(parameters.cohort_cap):
-            words = rng.integers(0, 2**parameters.plain_bits, (1, RING_DEGREE), dtype=np.uint64)
-            expected = expected + words[0]
-            yield holder.encrypt(MaskedUpdate(words))
+            masked = random_words(shape, parameters=parameters, rng=rng)
+            expected = expected + masked.words
+            yield holder.encrypt(masked)
 
-    total = adder.add(uploads())
-    np.testing.assert_array_equal(
-        holder.decrypt(total)[0], expected & np.uint64(2**parameters.plain_bits - 1)
-    )
-    return holder, total
+    total = sealed_sum(uploads(), parameters=parameters, masks=masks)
+    np.testing.assert_array_equal(holder.decrypt(total), expected & np.uint64(2**parameters.plain_bits - 1))
+    return total
 
 
 @pytest.mark.parametrize("parameters", PARAMETER_SETS, ids=_names)
 def test_the_sum_at_the_cap_is_exact_and_leaves_the_stated_noise_bits(parameters: ParameterSet) -> None:
-    holder, total = sum_at_the_cap(parameters, BfvKey.generate(), np.random.default_rng(1))
-    measured = noise_budget(holder, total)
+    key = BfvKey.generate()
+    measured = noise_budget(parameters, key, sum_at_the_cap(parameters, key, np.random.default_rng(1)))
     assert measured >= 3
     assert abs(measured - parameters.noise_bits) <= 1
 
@@ -105,5 +103,5 @@ def test_sixteen_bits_and_sixteen_clients_take_three_bytes_a_value() -> None:
     settings = SumSettings(length=10, value_bits=16, value_limit=1.0, cohort_cap=16)
     parameters = choose_parameters(settings)
     fields = parameters.plain_bits // field_bits(settings)
-    bytes_a_value = parameters.c0_bits / 8 / fields * RING_DEGREE / (RING_DEGREE - CHECK_WORDS)
+    bytes_a_value = parameters.c0_bits / 8 / fields * RING_DEGREE / (RING_DEGREE - TAG_WORDS)
     assert bytes_a_value == pytest.approx(3.0, abs=0.01)

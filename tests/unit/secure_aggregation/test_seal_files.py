@@ -1,41 +1,73 @@
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tenseal.sealapi as seal
+import zstandard
 
 from fedstyle_secure.errors import ErrorCode, SetupError
 from fedstyle_secure.secure_aggregation import seal_files
-from fedstyle_secure.secure_aggregation.encryption import KEY_BYTES, BfvKey, BlindAdder, KeyHolder
-from fedstyle_secure.secure_aggregation.parameters import PARAMETER_SETS
-from fedstyle_secure.secure_aggregation.seal_files import ScratchFile, SealLayout, seal_file_version
+from fedstyle_secure.secure_aggregation.encryption import BfvKey, KeyHolder
+from fedstyle_secure.secure_aggregation.parameters import PARAMETER_SETS, RING_DEGREE
+from fedstyle_secure.secure_aggregation.seal_files import ScratchFile, seal_file_version
+from fedstyle_secure.secure_aggregation.tenseal_arithmetic import TensealArithmetic
 from fedstyle_secure.secure_aggregation.vectors import MaskedUpdate
+from tests.sealed_sums import sealed_sum
+
+TENSEAL = TensealArithmetic(PARAMETER_SETS[0])
 
 
-def saved_plaintext(text: str) -> bytes:
-    scratch = ScratchFile()
-    seal.Plaintext(text).save(scratch.path)
-    return scratch.read()
+def random_polynomials(count: int) -> np.ndarray:
+    return np.random.default_rng(count).integers(0, 2**59, (count, RING_DEGREE), np.uint64)
 
 
-def test_a_plaintext_that_seal_saved_is_read_right() -> None:
-    file = saved_plaintext("7x^2 + 2A")
-    layout = SealLayout(parms_id=bytes(32), version=seal_file_version(file))
-    assert np.frombuffer(layout.coefficients_of_plaintext(file), "<u8").tolist() == [0x2A, 0, 7]
+def saved_ciphertext() -> bytes:
+    return TENSEAL.save(TENSEAL.ciphertext(random_polynomials(2)))
+
+
+def recompressed(body: bytes) -> bytes:
+    """A file as SEAL saves it, with another body."""
+    content = zstandard.ZstdCompressor().compress(body)
+    return saved_ciphertext()[:8] + struct.pack("<Q", 16 + len(content)) + content
+
+
+def body_of(file: bytes) -> bytes:
+    return zstandard.ZstdDecompressor().decompress(file[16:], max_output_size=10**6)
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda f: f[:10], lambda f: f[:-1], lambda f: b"x" + f[1:], lambda f: b""]
+    "damage",
+    [
+        lambda f: b"",
+        lambda f: f[:10],
+        lambda f: f[:-1],
+        lambda f: b"x" + f[1:],
+        lambda f: f[:5] + b"\x01" + f[6:],
+        lambda f: f[:16] + b"x" * (len(f) - 16),
+        lambda f: recompressed(body_of(f)[:-8]),
+        lambda f: recompressed(body_of(f) + bytes(8)),
+        lambda f: recompressed(b"x" + body_of(f)[1:]),
+    ],
+    ids=["nothing", "head", "cut", "magic", "compression", "zstd", "short", "long", "members"],
 )
 def test_another_layout_is_refused_by_name(damage) -> None:
-    file = saved_plaintext("1")
-    layout = SealLayout(parms_id=bytes(32), version=seal_file_version(file))
     with pytest.raises(SetupError) as caught:
-        layout.coefficients_of_plaintext(damage(file))
+        TENSEAL.layout.polynomials(damage(saved_ciphertext()), 2)
     assert caught.value.code is ErrorCode.CRYPTOGRAPHY_UNSUPPORTED
+
+
+def test_a_seal_that_does_not_compress_is_read_as_well() -> None:
+    body = body_of(saved_ciphertext())
+    plain = saved_ciphertext()[:5] + b"\0\0\0" + struct.pack("<Q", 16 + len(body)) + body
+    assert TENSEAL.layout.polynomials(plain, 2) == TENSEAL.layout.polynomials(saved_ciphertext(), 2)
+
+
+def test_a_ciphertext_without_a_seed_is_not_taken_for_one() -> None:
+    with pytest.raises(SetupError):
+        TENSEAL.layout.parts_of_seeded_ciphertext(saved_ciphertext())
 
 
 @pytest.mark.parametrize("file", [b"", b"short", b"x" * 100])
@@ -73,17 +105,5 @@ def test_without_memory_files_a_private_temporary_file_does_the_same(monkeypatch
 
     words = np.arange(8188, dtype=np.uint64).reshape(2, 4094)
     holder = KeyHolder(PARAMETER_SETS[1], BfvKey.generate())
-    sealed = BlindAdder(PARAMETER_SETS[1]).add([holder.encrypt(MaskedUpdate(words))])
+    sealed = sealed_sum([holder.encrypt(MaskedUpdate(words))], parameters=PARAMETER_SETS[1])
     np.testing.assert_array_equal(holder.decrypt(sealed), words)
-
-
-def test_a_scratch_file_that_held_the_key_is_wiped_at_once(monkeypatch) -> None:
-    wiped = []
-    wipe = ScratchFile.wipe
-    monkeypatch.setattr(ScratchFile, "wipe", lambda scratch: (wiped.append(scratch.read()), wipe(scratch)))
-    key = BfvKey.generate()
-    # What SEAL saves is compressed, but keys do not get smaller by that.
-    assert [len(content) > KEY_BYTES for content in wiped] == [True]
-    holder = KeyHolder(PARAMETER_SETS[0], key)
-    assert key.to_bytes() in wiped[1]
-    assert key.to_bytes()[:64] not in holder._scheme.scratch.read()

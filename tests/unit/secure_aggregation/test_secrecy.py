@@ -1,176 +1,229 @@
-"""What a key holder sees of one client: uniform noise, because of the masks and only because of them."""
+"""What an aggregator with helpers can and cannot bring together, and what nobody keeps, shows or writes down.
+
+`tests/statistical/test_masked_vectors.py` looks at what is left of a client's vector; here it is seeds, keys
+and values that must not be there at all.
+"""
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
-from scipy.stats import chisquare
 
 from fedstyle_secure.errors import FedStyleSecureError
-from fedstyle_secure.secure_aggregation import protection
-from fedstyle_secure.secure_aggregation.encryption import BlindAdder, KeyHolder
-from fedstyle_secure.secure_aggregation.frames import UploadFrame
-from fedstyle_secure.secure_aggregation.masking import add_masks, pair_mask
-from fedstyle_secure.secure_aggregation.packing import CHECK_WORDS, Layout
-from fedstyle_secure.secure_aggregation.vectors import MaskedUpdate, PackedUpdate
-from fedstyle_secure.secure_aggregation.wire import Label, MessageKind, read_from_client
+from fedstyle_secure.secure_aggregation.encoding import decode
+from fedstyle_secure.secure_aggregation.quorum import Quorum
+from fedstyle_secure.secure_aggregation.wire import Label
+from tests.secure_attacks import MASK, SELF, Coalition, bytes_in, reachable
+from tests.secure_sums import MODEL, World, exact_sum, make_settings, make_vectors
 
-NAMES = ("ana", "ben", "cem", "dia")
-LABEL = Label("train", 1, b"m" * 32)
-LENGTH = 8188 * 8
-
-
-def opened_alone(world, messages: list[bytes]) -> np.ndarray:
-    """The coefficients of some uploads' sum, decrypted with ben's copy of the key."""
-    frames = []
-    for message in messages:
-        _, read = read_from_client(
-            message, kinds=[MessageKind.UPLOAD], session=world.session, label=LABEL, payload_limit_bytes=10**8
-        )
-        frames.append(UploadFrame(read.payload, sender=read.sender))
-    layout = Layout.of(frames[0].settings)
-    holder = KeyHolder(layout.parameters, world.clients["ben"]._protector._key)
-    adder = BlindAdder(layout.parameters)
-    blocks = [
-        holder.decrypt(adder.add(frame.next_block(block) for frame in frames)) for block in layout.blocks()
-    ]
-    return np.concatenate(blocks)
+NAMES = ("ana", "ben", "cem", "dia", "eli")
+LENGTH = 50
+SETTINGS = make_settings(LENGTH, cohort_cap=5)
+LABEL = Label("train", 1, MODEL, 0, 1)
+QUORUM = Quorum(minimum=3, colluding=1)  # four of five must be there
 
 
-def least_p_value(words: np.ndarray, plain_bits: int) -> float:
-    """Chi-square test for uniformity of each byte of the coefficients."""
-    values = words[:, CHECK_WORDS:].ravel()
-    p_values = []
-    for shift in range(0, plain_bits - 7, 8):
-        counts = np.bincount((values >> np.uint64(shift)).astype(np.int64) & 255, minlength=256)
-        p_values.append(float(chisquare(counts).pvalue))
-    return min(p_values)
+def honest(coalition: Coalition) -> list[str]:
+    return [name for name in coalition.sharers if name not in coalition.names]
 
 
-def small_updates(names) -> dict[str, np.ndarray]:
-    """Updates as training makes them: small against the limit."""
-    rng = np.random.default_rng(3)
-    return {name: 0.02 * rng.standard_normal(LENGTH) for name in names}
+# What the coalition can reconstruct
+
+SUMS = [
+    ((), {}),
+    (("ana",), {}),
+    (("eli",), {"upload": ["ben"]}),
+    (("cem",), {"confirm": ["ben"]}),
+    (("ana",), {"unmask": ["ben"]}),
+]
 
 
-def remove_colluders_masks(world, words: np.ndarray, honest: str, layout: Layout) -> np.ndarray:
-    """Takes off every mask of an honest client that ben or cem know."""
-    for block in layout.blocks():
-        rows = slice(block.first_ciphertext, block.first_ciphertext + block.ciphertexts)
-        masks = [
-            pair_mask(
-                world.clients[colluder]._pairs[honest].shared_secret,
-                session=world.session,
-                label=LABEL,
-                settings=layout.settings,
-                own=colluder,
-                peer=honest,
-            )
-            for colluder in ("ben", "cem")
-        ]
-        # A colluder's own mask has the opposite sign of the honest client's: adding it takes it off.
-        words[rows] = add_masks(PackedUpdate(words[rows]), masks, layout=layout, block=block).words
-    return words
+@pytest.mark.parametrize(("colluding", "silent"), SUMS)
+def test_of_each_seed_pair_the_coalition_gets_what_the_sum_needs(colluding, silent) -> None:
+    coalition = Coalition(World.of(NAMES, quorum=QUORUM, slots=3).set_up(), colluding)
+    for name in honest(coalition):
+        for slot in range(3):
+            assert coalition.seed(name, slot, SELF) is None
+            assert coalition.seed(name, slot, MASK) is None
+    run = coalition.world.sum(make_vectors(NAMES, LENGTH), SETTINGS, silent=silent)
+    uploaded = run.sent["upload"]
+    coalition.learn(run.sent["unmask"].values(), coalition.survivors(LABEL, uploaded))
+    for name in honest(coalition):
+        assert (coalition.seed(name, 1, SELF) is None) == (name not in uploaded)
+        assert (coalition.seed(name, 1, MASK) is None) == (name in uploaded)
+        for slot in (0, 2):
+            assert coalition.seed(name, slot, SELF) is None
+            assert coalition.seed(name, slot, MASK) is None
 
 
-@pytest.fixture
-def uploaded(new_world, settings):
-    """A ready session of four, its settings, and one round of uploads."""
-    world = new_world(NAMES).set_up()
-    s = settings(LENGTH, cohort_cap=4)
-    return world, s, world.upload(small_updates(NAMES), s)
+@pytest.mark.parametrize(("helpers", "enough"), [(NAMES[:3], False), (NAMES[:4], True)])
+def test_as_many_helpers_as_the_threshold_reconstruct_everything(helpers, enough: bool) -> None:
+    """The control: far more helpers than `colluding` states are needed to do without the protocol."""
+    coalition = Coalition(World.of(NAMES, quorum=QUORUM, slots=1).set_up(), helpers)
+    assert coalition.world.threshold == 4
+    for kind in (SELF, MASK):
+        assert (coalition.seed("eli", 0, kind) is not None) == enough
 
 
-def test_one_clients_masked_vector_is_uniform_for_a_key_holder(uploaded) -> None:
-    world, s, uploads = uploaded
-    words = opened_alone(world, [uploads["ana"]])
-    assert least_p_value(words, Layout.of(s).parameters.plain_bits) > 1e-7
+@pytest.mark.parametrize(("colluding", "silent"), SUMS[1:])
+def test_the_coalition_computes_the_honest_sum(colluding, silent) -> None:
+    coalition = Coalition(World.of(NAMES, quorum=QUORUM, slots=3).set_up(), colluding)
+    vectors = make_vectors(NAMES, LENGTH)
+    run = coalition.world.sum(vectors, SETTINGS, silent=silent)
+    uploaded = run.sent["upload"]
+    coalition.learn(run.sent["unmask"].values(), coalition.survivors(LABEL, uploaded))
+    names = [name for name in honest(coalition) if name in uploaded]
+    residue = coalition.residue([uploaded[name] for name in names], SETTINGS)
+    found = coalition.values(residue, SETTINGS, clients=len(names))
+    np.testing.assert_array_equal(found, exact_sum(vectors, SETTINGS, names))
 
 
-def test_the_same_test_fails_when_masks_are_off(new_world, settings, monkeypatch) -> None:
-    monkeypatch.setattr(
-        protection, "add_masks", lambda packed, masks, *, layout, block: MaskedUpdate(packed.words)
-    )
-    world = new_world(NAMES).set_up()
-    s = settings(LENGTH, cohort_cap=4)
-    uploads = world.upload(small_updates(NAMES), s)
-    words = opened_alone(world, [uploads["ana"]])
-    assert least_p_value(words, Layout.of(s).parameters.plain_bits) < 1e-100
+# What nobody keeps
 
 
-def test_colluders_learn_the_honest_sum_and_still_see_uniform_vectors(uploaded) -> None:
-    world, s, uploads = uploaded
-    layout = Layout.of(s)
-    both = opened_alone(world, [uploads["ana"], uploads["dia"]])
-    for honest in ("ana", "dia"):
-        alone = remove_colluders_masks(world, opened_alone(world, [uploads[honest]]), honest, layout)
-        assert least_p_value(alone, layout.parameters.plain_bits) > 1e-7
-        both = remove_colluders_masks(world, both, honest, layout)
-    # The first field of the first ciphertext's slots holds the first values of the vector.
-    opened = (both[0, CHECK_WORDS:] & np.uint64(2**layout.field_bits - 1)).astype(float) - 2 * s.steps
-    v = small_updates(NAMES)
-    honest_sum = (v["ana"] + v["dia"])[: opened.size]
-    np.testing.assert_allclose(opened / s.steps_per_unit, honest_sum, atol=2 / s.steps_per_unit)
+def test_seeds_and_shares_are_forgotten_when_they_are_used() -> None:
+    world = World.of(NAMES, quorum=QUORUM, slots=3).set_up()
+    members = {name: client._membership for name, client in world.clients.items()}
+
+    def kept(name: str, slot: int) -> tuple[bool, bool]:
+        own, held = members[name].own, members[name].held
+        return bool(own._seeds[slot].any()), any(bool(s[slot].any()) for s in held.shares.values())
+
+    uploads = world.upload(make_vectors(NAMES, LENGTH), SETTINGS)
+    assert {kept(name, 1) for name in NAMES} == {(False, True)}
+    signed = world.handle("confirm", world.confirm(world.handle("upload", uploads)))
+    shares = world.unmask({name: signed[name] for name in NAMES[1:]})
+    assert {kept(name, 1) for name in NAMES[1:]} == {(False, False)}
+    assert kept("ana", 1) == (False, True)
+    sums = world.handle("unmask", shares)
+    world.open(sums)
+    assert {kept(name, 1) for name in NAMES} == {(False, False)}
+    for slot in (0, 2):
+        assert {kept(name, slot) for name in NAMES} == {(True, True)}
 
 
-def test_partial_sums_are_uniform_too(uploaded) -> None:
-    world, s, uploads = uploaded
-    words = opened_alone(world, [uploads["ana"], uploads["ben"], uploads["cem"]])
-    assert least_p_value(words, Layout.of(s).parameters.plain_bits) > 1e-7
+def secrets_of(world: World) -> dict[str, bytes]:
+    """What the aggregator must not have, and no message may hold, by name."""
+    found = {}
+    for name, client in world.clients.items():
+        membership = client._membership
+        found |= {
+            f"{name}'s identity": world.identities[name]._private_key.private_bytes_raw(),
+            "decryption key": membership.key.to_bytes(),
+            "group secret": membership.group_secret,
+        }
+        for slot, (mask_seed, self_seed) in enumerate(membership.own._seeds):
+            found |= {f"{name}'s mask seed {slot}": mask_seed.tobytes()}
+            found |= {f"{name}'s self seed {slot}": self_seed.tobytes()}
+        for owner, shares in membership.held.shares.items():
+            found |= {f"{name}'s shares of {owner}": shares[0, 0].tobytes()}
+    assert all(any(secret) and len(secret) == 32 for secret in found.values())
+    return found
 
 
-def test_two_rounds_of_the_same_vector_share_nothing(new_world, settings) -> None:
-    world = new_world(NAMES).set_up()
-    s, v = settings(LENGTH, cohort_cap=4), small_updates(NAMES)
-    first = opened_alone(world, [world.upload(v, s)["ana"]])
-    later = world.upload(v, s, round_number=2)["ana"]
-    _, read = read_from_client(
-        later, kinds=[MessageKind.UPLOAD], session=world.session, label=None, payload_limit_bytes=10**8
-    )
-    frame = UploadFrame(read.payload, sender="ana")
-    layout = Layout.of(s)
-    holder = KeyHolder(layout.parameters, world.clients["ben"]._protector._key)
-    second = np.concatenate(
-        [
-            holder.decrypt(BlindAdder(layout.parameters).add([frame.next_block(block)]))
-            for block in layout.blocks()
-        ]
-    )
-    difference = (first - second) & np.uint64(2**layout.parameters.plain_bits - 1)
-    assert least_p_value(difference, layout.parameters.plain_bits) > 1e-7
+def test_neither_the_aggregator_nor_a_message_holds_a_secret() -> None:
+    """Searched byte by byte, with controls: it does find what is there."""
+    world = World.of(NAMES, quorum=QUORUM, slots=3).set_up()
+    hidden = secrets_of(world)
+    vectors = make_vectors(NAMES, LENGTH)
+    uploads = world.upload(vectors, SETTINGS)
+    signed = world.handle("confirm", world.confirm(world.handle("upload", uploads)))
+    shares = world.unmask(signed)
+    for message in shares.values():
+        world.aggregator.receive(message)
+    kept, sent = bytes_in(world.aggregator), b"|".join([*world.received, *shares.values()])
+    for vector in vectors.values():
+        for width in (np.float64, np.float32):
+            assert vector[:4].astype(width).tobytes() not in kept + sent
+    for name, secret in hidden.items():
+        for encoded in (secret, secret[::-1], secret.hex().encode()):
+            assert encoded not in kept, name
+            assert encoded not in sent, name
+    advertised = world.aggregator._setup.directory.advertised["ana"]
+    assert advertised.session_key in kept
+    assert advertised.session_key in sent
+    assert b"".join(world.clients["ana"]._membership.own.mask_keys) in sent
+    assert hidden["decryption key"] in bytes_in(world.clients["ana"])
 
 
-def test_no_error_or_repr_shows_a_secret_or_a_value(new_world, settings) -> None:
+# What nobody shows
+
+
+def test_no_error_or_repr_shows_a_secret_or_a_value() -> None:
     """Provokes refusals of every kind and looks for secrets in what they say."""
-    world = new_world().set_up()
+    world = World.of(NAMES, quorum=QUORUM, slots=3).set_up()
     marker = 0.123456789
-    v = {name: np.full(10, marker) for name in world.clients}
-    said = [repr(part) for part in (world.clients, world.aggregator, world.roster, world.session)]
-    uploads = world.upload(v, settings(10))
-    secrets = []
-    for client in world.clients.values():
-        for holder in (client, client._protector):
-            said += [repr(part) for part in vars(holder).values() if not isinstance(part, bytes)]
-        secrets += [client._protector._key.to_bytes(), client._protector._group_secret]
-        secrets += [pair.shared_secret for pair in client._pairs.values()]
-        secrets.append(client._session_key._private_key.private_bytes_raw())
+    vectors = {name: np.full(10, marker) for name in NAMES}
+    settings = make_settings(10, cohort_cap=5)
+    hidden = list(secrets_of(world).values())
+    said: list[str] = []
 
     def provoke(call, *arguments, **keywords) -> None:
         with pytest.raises(FedStyleSecureError) as caught:
             call(*arguments, **keywords)
         said.extend([str(caught.value), repr(caught.value), caught.value.message, caught.value.fix])
 
-    ana = world.clients["ana"]
-    provoke(world.upload, v, settings(10))
-    provoke(world.upload, {n: np.full(10, np.nan) for n in v}, settings(10), round_number=2)
-    provoke(world.upload, v, settings(11), round_number=2)
-    provoke(ana.open, uploads["ana"])
-    provoke(ana.open, b"nonsense")
-    provoke(ana.accept_key, b"nonsense")
-    provoke(world.aggregator.handle, "upload", uploads | {"ben": uploads["ben"][:-1] + b"x"})
-    provoke(world.aggregator.open, uploads["ana"])
+    ana, aggregator = world.clients["ana"], world.aggregator
+    uploads = world.upload(vectors, settings)
+    provoke(world.upload, vectors, settings)
+    provoke(world.upload, {name: np.full(10, np.nan) for name in NAMES}, settings, round_number=2)
+    provoke(world.upload, vectors, make_settings(11, cohort_cap=5), round_number=2)
+    provoke(world.upload, vectors, settings, round_number=2, slot=3)
+    for read in (ana.share, ana.agree, ana.accept, ana.confirm, ana.unmask, ana.open, aggregator.receive):
+        for message in (uploads["ana"][:-1] + b"x", b"nonsense", b""):
+            provoke(read, message)
+    provoke(aggregator.open, uploads["ana"])
+    listed = world.handle("upload", uploads)
+    signed = world.handle("confirm", world.confirm(listed))
+    shares = world.unmask(signed)
+    provoke(ana.unmask, signed["ana"][:-1] + b"x")
+    (total, *_) = world.handle("unmask", shares).values()
+    provoke(ana.open, total[:-1] + b"x")
+    for root in (world.clients, world.aggregator, world.identities, world.roster, world.session):
+        for part in reachable(root):
+            if type(part).__module__.startswith("fedstyle_secure"):
+                said.append(repr(part))
     text = "\n".join(said)
+    assert "hidden" in text
     assert "0.1234" not in text
-    for secret in secrets:
+    for secret in hidden:
         for shown in (secret[:6].hex(), repr(secret[:6])[2:-1], str(list(secret[:4]))[1:-1]):
             assert shown not in text
+
+
+def test_no_secret_can_be_pickled_or_copied() -> None:
+    """Whatever the package keeps that holds a secret refuses; so does all that holds it."""
+    world = World.of(NAMES, quorum=QUORUM, slots=3).set_up()
+    hidden = secrets_of(world)
+    world.advertise(["ana"], epoch=1)
+    world.upload(make_vectors(["ana"], LENGTH), SETTINGS)
+    checked = set()
+    for part in reachable([world.clients["ana"], world.identities["ana"]]):
+        held = bytes_in(part)
+        if type(part).__module__.startswith("fedstyle_secure") and any(s in held for s in hidden.values()):
+            for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
+                with pytest.raises(TypeError, match="cannot be pickled"):
+                    attempt(part)
+            checked.add(type(part).__name__)
+    assert checked >= {
+        "SumClient",
+        "Membership",
+        "HeldShares",
+        "SlotSecrets",
+        "BfvKey",
+        "ClientSum",
+        "Protector",
+    }
+
+
+def test_a_sum_is_the_clients_alone() -> None:
+    world = World.of(NAMES, quorum=QUORUM, slots=3).set_up()
+    vectors = make_vectors(NAMES, LENGTH)
+    run = world.sum(vectors, SETTINGS)
+    with pytest.raises(FedStyleSecureError, match="no decryption key"):
+        world.aggregator.open(run.answers["unmask"]["ana"])
+    total = decode(run.total, SETTINGS)
+    assert total[:4].tobytes() not in bytes_in(world.aggregator)
