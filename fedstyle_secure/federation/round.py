@@ -34,12 +34,14 @@ class ExchangeOutcome:
 
     Attributes:
         total: the opened and decoded sum, the same for every artist.
+        cohort: how many artists' releases are in it.
         bytes_up: bytes that each artist sent.
         bytes_down: bytes that each artist received.
         seconds: wall-clock seconds by step.
     """
 
     total: Float[np.ndarray, " values"]
+    cohort: int
     bytes_up: Mapping[str, int]
     bytes_down: Mapping[str, int]
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -116,6 +118,7 @@ def run_exchange(
         totals = {name: present[name].open(exchange, message) for name, message in sums.items()}
     return ExchangeOutcome(
         total=_agreed(totals),
+        cohort=len(survivors),
         bytes_up=_sizes(uploads, signed, shares),
         bytes_down=_sizes(survivors, confirmed, sums),
         seconds=seconds,

@@ -98,7 +98,7 @@ def run_session(
                 set_up_secure_sums(artists, transport, epoch=epoch)
             outcome = run_exchange(exchange, artists, progress.state, transport, journal, slot=slot)
             done = (*done, exchange)
-            record = _record(exchange, outcome, cohort=len(artists), epsilon_so_far=plan.epsilon_after(done))
+            record = _record(exchange, outcome, epsilon_so_far=plan.epsilon_after(done))
             state = progress.state.after(exchange, outcome.total, plan, noised=noised)
             progress = Progress(state, (*progress.records, record))
             journal.commit(progress)
@@ -158,13 +158,11 @@ def _assemble(
     return artists, EmbeddedTransport(aggregator, transcript)
 
 
-def _record(
-    exchange: Exchange, outcome: ExchangeOutcome, *, cohort: int, epsilon_so_far: float
-) -> ExchangeRecord:
+def _record(exchange: Exchange, outcome: ExchangeOutcome, *, epsilon_so_far: float) -> ExchangeRecord:
     return ExchangeRecord(
         stage=exchange.stage,
         round=exchange.round_number,
-        cohort=cohort,
+        cohort=outcome.cohort,
         bytes_up_per_artist=max(outcome.bytes_up.values()),
         bytes_down_per_artist=max(outcome.bytes_down.values()),
         seconds={step: round(seconds, 6) for step, seconds in outcome.seconds.items()},

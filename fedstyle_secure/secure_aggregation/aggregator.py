@@ -26,13 +26,14 @@ from fedstyle_secure.secure_aggregation.frames import UploadFrame, upload_bytes
 from fedstyle_secure.secure_aggregation.framing import ClientId
 from fedstyle_secure.secure_aggregation.keys import Roster
 from fedstyle_secure.secure_aggregation.quorum import Quorum
-from fedstyle_secure.secure_aggregation.refusals import malformed, out_of_order, replayed, unexpected
+from fedstyle_secure.secure_aggregation.refusals import out_of_order, replayed, unexpected
 from fedstyle_secure.secure_aggregation.setup_relay import SetupRelay
 from fedstyle_secure.secure_aggregation.wire import (
     DEFAULT_SLOTS,
     Label,
     MessageKind,
     Session,
+    client_message_kind,
     read_from_client,
 )
 
@@ -52,6 +53,16 @@ class ProtocolStage(StrEnum):
     UPLOAD = "upload"
     CONFIRM = "confirm"
     UNMASK = "unmask"
+
+
+_KINDS: Final = {
+    ProtocolStage.ADVERTISE: MessageKind.ADVERTISEMENT,
+    ProtocolStage.SHARE: MessageKind.SHARES,
+    ProtocolStage.AGREE: MessageKind.AGREEMENT,
+    ProtocolStage.UPLOAD: MessageKind.UPLOAD,
+    ProtocolStage.CONFIRM: MessageKind.CONFIRMATION,
+    ProtocolStage.UNMASK: MessageKind.UNMASKING,
+}
 
 
 @final
@@ -146,7 +157,7 @@ class SumAggregator:
         if self._stage is not ProtocolStage.UPLOAD or self._sum is not None:
             raise out_of_order(f"a sum is to begin, and the aggregator is at stage {self._stage}")
         label = Label(stage, round_number, model_hash, self._epoch, slot)
-        self._sum = self._new_sum(label, settings, "the next sum is")
+        self._sum = self._new_sum(label, settings, "the next sum is stated")
 
     def abandon_sum(self) -> None:
         """Give up a sum that too few clients take part in or finish; another one may begin.
@@ -177,6 +188,9 @@ class SumAggregator:
             ProtocolStage.CONFIRM: lambda data: self._current_sum().receive_confirmation(data),
             ProtocolStage.UNMASK: lambda data: self._current_sum().receive_unmasking(data),
         }
+        kind = client_message_kind(message)
+        if kind is not None and kind is not _KINDS[self._stage]:
+            raise out_of_order(f"a message of kind {kind.name.lower()} arrives at stage {self._stage}")
         return receivers[self._stage](message)
 
     def answer(self, stage: str) -> Answers:
@@ -235,7 +249,7 @@ class SumAggregator:
 
         Raises:
             ProtocolError: as `answer` and `receive`; also a message that another client signed than the one
-                it stands under.
+                it stands under. What came before it is taken, and may be handed in again.
         """
         if stage == ProtocolStage.ADVERTISE and self._stage is ProtocolStage.UPLOAD and self._sum is None:
             self.begin_setup(self._epoch + 1)
@@ -281,9 +295,9 @@ class SumAggregator:
         if label.slot in self._used_slots or label.slot >= self._session.slots:
             raise replayed(f"{who} in slot {label.slot}, which is used up or was never prepared")
         if settings.cohort_cap < len(self._session.roster):
-            raise malformed(f"{who} with room for fewer clients than the roster holds")
+            raise unexpected(f"{who} with room for fewer clients than the roster holds")
         if settings.length > self._longest_vector:
-            raise malformed(f"{who} more values than this aggregator allows")
+            raise unexpected(f"{who} with more values than this aggregator allows")
         return BlindSum(
             session=self._session,
             directory=self._setup.directory,

@@ -80,10 +80,11 @@ class BlindSum:
         """
         sender = upload.sender
         if upload.label != self.label:
-            what = "another model or set-up" if upload.label.place == self.label.place else f"{upload.label}"
-            raise unexpected(f"{sender} uploads for {what} while the others upload for {self.label}")
+            same_place = upload.label.place == self.label.place
+            what = "another model, set-up or slot" if same_place else f"{upload.label}"
+            raise unexpected(f"{sender} uploads for {what} while the sum is that of {self.label}")
         if frame.settings != self._settings:
-            raise unexpected(f"{sender} uploads under other settings than the others")
+            raise unexpected(f"{sender} uploads under other settings than those of the sum")
         if sender not in self._sharers:
             raise unexpected(f"{sender} uploads and has not finished the set-up")
         if self._uploaded.is_new(sender, data):

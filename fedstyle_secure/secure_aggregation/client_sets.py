@@ -22,9 +22,9 @@ def client_set_bytes(session: Session) -> int:
 
 def write_clients(session: Session, clients: Collection[ClientId]) -> bytes:
     """A set of clients."""
-    bits = 0
+    there, bits = set(clients), 0
     for place, client in enumerate(session.roster):
-        bits |= (client in clients) << place
+        bits |= (client in there) << place
     return bits.to_bytes(client_set_bytes(session), "little")
 
 

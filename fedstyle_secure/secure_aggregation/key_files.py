@@ -59,8 +59,9 @@ def kind_of(text: str) -> str | None:
     except ValueError:
         return None
     kind = document.get("kind") if isinstance(document, dict) else None
-    ours = isinstance(kind, str) and kind.startswith(_KIND_PREFIX)
-    return kind.removeprefix(_KIND_PREFIX) if ours else None
+    if not isinstance(kind, str) or not kind.startswith(_KIND_PREFIX):
+        return None
+    return kind.removeprefix(_KIND_PREFIX)
 
 
 def encode_key(key: bytes) -> str:

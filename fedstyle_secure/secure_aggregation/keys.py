@@ -183,8 +183,7 @@ class Roster:
     """The public identities of all clients of a session, in an order that all of them know.
 
     Args:
-        members: 2 to 1024 identities with different names and different keys. The first one makes the
-            decryption key.
+        members: 2 to 1024 identities with different names and different keys.
 
     Raises:
         SetupError: too few or too many, or a name or a key stands twice.
@@ -215,11 +214,6 @@ class Roster:
     def client_ids(self) -> tuple[ClientId, ...]:
         """All names, in roster order."""
         return tuple(self._members)
-
-    @property
-    def first(self) -> ClientId:
-        """The client that makes the decryption key."""
-        return self.client_ids[0]
 
     def member(self, client_id: ClientId) -> PublicIdentity:
         """A client's public identity.

@@ -45,8 +45,8 @@ class ParameterSet:
         c0_bits: bits of a coefficient of the first polynomial that travel, 40, 48, 56 or 64 (64: none is
             cut).
         c1_bits: the same for the second polynomial of a sum. (Of an upload only its seed travels.)
-        noise_bits: SEAL's remaining noise budget, in bits, of a sum of `cohort_cap` uploads after all cuts:
-            the least of 40 measured sums. A test measures it again and refuses less than 3.
+        noise_bits: SEAL's remaining noise budget, in bits, of a sum of `cohort_cap` uploads, masks taken off,
+            after all cuts: the least of 40 measured sums. A test measures it again and refuses less than 3.
     """
 
     cohort_cap: int

@@ -42,6 +42,9 @@ class SlotSecrets:
 
     Args:
         slots: how many sums the set-up prepares.
+
+    Attributes:
+        mask_keys: the public X25519 key of each slot, 32 bytes.
     """
 
     def __init__(self, slots: int) -> None:
@@ -68,8 +71,9 @@ class SlotSecrets:
         return [share.tobytes() for share in shares]
 
     def take(self, slot: int) -> tuple[bytes, bytes]:
-        """Mask seed and self seed of a slot, which is forgotten here."""
+        """Mask seed and self seed of a slot, which is forgotten here: once for each slot."""
         seeds = self._seeds[slot]
+        assert seeds.any(), "a slot's seeds are taken once; zeros would be a mask that everybody knows"
         taken = seeds[_MASK_SEED].tobytes(), seeds[_SELF_SEED].tobytes()
         seeds[:] = 0
         return taken

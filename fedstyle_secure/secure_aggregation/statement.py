@@ -91,16 +91,17 @@ class Statement:
         return message.sender, data[-SIGNATURE_BYTES:]
 
     def write_signatures(self, signatures: Mapping[ClientId, bytes]) -> bytes:
-        """The aggregator's message with all signatures.
+        """The aggregator's message with as many signatures as are needed.
 
         Raises:
             ProtocolError: COHORT_INCOMPLETE if they are fewer than the threshold.
         """
         require_threshold(self.session, signatures, self.what)
-        ordered = [signatures[client] for client in self.session.roster if client in signatures]
+        ordered = [client for client in self.session.roster if client in signatures]
+        enough = ordered[: self.session.threshold]  # each takes every client a moment to check
         return write_as_aggregator(
             self.answer_kind,
-            [write_clients(self.session, signatures), *ordered],
+            [write_clients(self.session, enough), *(signatures[client] for client in enough)],
             session=self.session,
             label=self.label,
         )

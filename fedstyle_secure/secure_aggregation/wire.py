@@ -44,6 +44,7 @@ __all__ = [
     "Message",
     "MessageKind",
     "Session",
+    "client_message_kind",
     "read_from_aggregator",
     "read_from_client",
     "read_place",
@@ -340,6 +341,19 @@ def read_from_aggregator(
         raise malformed("its checksum is wrong")
     _check_place(parsed, kinds=[kind], session=session, sender=AGGREGATOR, recipient=recipient, label=label)
     return parsed.message
+
+
+def client_message_kind(data: bytes) -> MessageKind | None:
+    """What a message says that it is, unchecked: to name a message that comes at the wrong time.
+
+    Returns:
+        A kind that clients send, or None.
+    """
+    start = len(_MAGIC) + 1
+    if not isinstance(data, bytes) or len(data) <= start or data[: len(_MAGIC)] != _MAGIC:
+        return None
+    kind = data[start]
+    return MessageKind(kind) if kind in set(MessageKind) and kind < MessageKind.ADVERTISEMENTS else None
 
 
 def read_place(data: bytes, *, kind: MessageKind, session: Session) -> Label:

@@ -1,6 +1,6 @@
 """How the cost of a secure sum grows: with the clients, and with the parameters.
 
-Flows in: nothing. Flows out: two tables (CSV) and three plots (SVG) in a folder, with the limits in them.
+Flows in: nothing. Flows out: tables (CSV) and plots (SVG) in a folder, with the limits in them.
 
 The limits. *Entropy*: a vector of independent values that use their whole width cannot be sent in fewer than
 `value_bits` bits a value, nor its sum in fewer than `value_bits` + log2(clients). *SEAL alone*: the time that
@@ -17,6 +17,7 @@ import csv
 import math
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,8 +32,7 @@ from secure_sum_roles import sum_settings
 
 from fedstyle_secure.secure_aggregation.frames import sum_bytes, upload_bytes
 from fedstyle_secure.secure_aggregation.packing import Layout
-from fedstyle_secure.secure_aggregation.parameters import RING_DEGREE, ParameterSet
-from fedstyle_secure.secure_aggregation.seal_scheme import SealScheme
+from fedstyle_secure.secure_aggregation.parameters import COEFFICIENT_MODULUS, RING_DEGREE, ParameterSet
 
 __all__ = ["grow"]
 
@@ -45,6 +45,7 @@ _SLOTS: Final = 2
 _REPEATS: Final = 50
 
 Row = dict[str, float]
+_Columns = list[tuple[str, Callable[[Row], str]]]
 
 
 def grow(folder: Path) -> None:
@@ -52,8 +53,8 @@ def grow(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     by_clients = [_measure(clients, _FEW_PARAMETERS) for clients in _CLIENTS]
     by_parameters = [_measure(_FEW_CLIENTS, parameters) for parameters in _PARAMETERS]
-    _write_table(folder / "secure-aggregation-by-clients.csv", by_clients)
-    _write_table(folder / "secure-aggregation-by-parameters.csv", by_parameters)
+    _write_tables(folder, "clients", by_clients)
+    _write_tables(folder, "parameters", by_parameters)
     plots = {
         "bytes": _bytes_plot(),
         "by-clients": _clients_plot(by_clients),
@@ -108,17 +109,25 @@ def _seal_alone(clients: int, parameters: int) -> Row:
 
 
 def _operations(parameters: ParameterSet) -> tuple[float, float, float, float]:
-    """Seconds of one encryption, expansion, addition and decryption."""
-    scheme = SealScheme(parameters)
-    key = seal.KeyGenerator(scheme.context).secret_key()
-    encryptor, decryptor = seal.Encryptor(scheme.context, key), seal.Decryptor(scheme.context, key)
+    """Seconds of one encryption, expansion (as SEAL reads a seeded ciphertext), addition and decryption."""
+    choice = seal.EncryptionParameters(seal.SCHEME_TYPE.BFV)
+    choice.set_poly_modulus_degree(RING_DEGREE)
+    choice.set_coeff_modulus([seal.Modulus(COEFFICIENT_MODULUS)])
+    choice.set_plain_modulus(1 << parameters.plain_bits)
+    context = seal.SEALContext(choice, False, seal.SEC_LEVEL_TYPE.TC128)
+    key, evaluator = seal.KeyGenerator(context).secret_key(), seal.Evaluator(context)
+    encryptor, decryptor = seal.Encryptor(context, key), seal.Decryptor(context, key)
     words = np.random.default_rng(0).integers(2**parameters.plain_bits, size=RING_DEGREE, dtype=np.uint64)
-    plain, zeros, seed = scheme.plaintext(words), np.zeros(RING_DEGREE, np.uint64), memoryview(bytes(64))
-    ciphertext, opened = scheme.expand(zeros, seed), seal.Plaintext()
+    terms = (f"{word:X}x^{power}" for power, word in reversed(list(enumerate(words.tolist()))) if power)
+    plain, ciphertext, opened = seal.Plaintext(" + ".join(terms)), seal.Ciphertext(), seal.Plaintext()
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/ciphertext"
+        encryptor.encrypt_symmetric(plain).save(path)
+        expand = _median_seconds(lambda: ciphertext.load(context, path))
     return (
         _median_seconds(lambda: encryptor.encrypt_symmetric(plain)),
-        _median_seconds(lambda: scheme.expand(zeros, seed)),
-        _median_seconds(lambda: scheme.evaluator.add_inplace(ciphertext, ciphertext)),
+        expand,
+        _median_seconds(lambda: evaluator.add_inplace(ciphertext, ciphertext)),
         _median_seconds(lambda: decryptor.decrypt(ciphertext, opened)),
     )
 
@@ -132,30 +141,35 @@ def _median_seconds(work: Callable[[], Any]) -> float:
     return statistics.median(times)
 
 
-def _write_table(path: Path, rows: Sequence[Row]) -> None:
-    columns: dict[str, Callable[[Row], str]] = {
-        "clients": lambda row: f"{row['clients']:,}",
-        "parameters": lambda row: f"{row['parameters']:,}",
-        "bytes a parameter, up": lambda row: f"{row['bytes_up'] / row['parameters']:.2f}",
-        "limit": lambda row: f"{_VALUE_BITS / 8:.2f}",
-        "down": lambda row: f"{row['bytes_down'] / row['parameters']:.2f}",
-        "limit ": lambda row: f"{_entropy_down(row['clients'], _VALUE_BITS):.2f}",
-        "client, ms": lambda row: _milliseconds(row["client"]),
-        "SEAL alone": lambda row: _milliseconds(row["seal_client"]),
-        "aggregator, ms": lambda row: _milliseconds(row["aggregator"]),
-        "SEAL alone ": lambda row: _milliseconds(row["seal_aggregator"]),
-        "open, ms": lambda row: _milliseconds(row["open"]),
-        "SEAL alone  ": lambda row: _milliseconds(row["seal_open"]),
-        "memory of a client, MiB": lambda row: f"{row['client_memory']:.0f}",
-        "of the aggregator": lambda row: f"{row['aggregator_memory']:.0f}",
-        "set-up of two slots: kB up": lambda row: f"{row['setup_bytes_up'] / 1000:.1f}",
-        "kB down": lambda row: f"{row['setup_bytes_down'] / 1000:.1f}",
-        "client, ms ": lambda row: _milliseconds(row["setup_client"]),
-    }
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([title.strip() for title in columns])
-        writer.writerows([text(row) for text in columns.values()] for row in rows)
+def _write_tables(folder: Path, over: str, rows: Sequence[Row]) -> None:
+    """One table of sizes and one of times."""
+    sizes: _Columns = [
+        (over, lambda row: f"{row[over]:,}"),
+        ("bytes a parameter up", lambda row: f"{row['bytes_up'] / row['parameters']:.2f}"),
+        ("entropy", lambda row: f"{_VALUE_BITS / 8:.2f}"),
+        ("bytes a parameter down", lambda row: f"{row['bytes_down'] / row['parameters']:.2f}"),
+        ("entropy", lambda row: f"{_entropy_down(row['clients'], _VALUE_BITS):.2f}"),
+        (f"set-up of {_SLOTS} slots, kB up", lambda row: f"{row['setup_bytes_up'] / 1000:.1f}"),
+        ("kB down", lambda row: f"{row['setup_bytes_down'] / 1000:.1f}"),
+        ("memory of a client, MiB", lambda row: f"{row['client_memory']:.0f}"),
+        ("of the aggregator, MiB", lambda row: f"{row['aggregator_memory']:.0f}"),
+    ]
+    times: _Columns = [
+        (over, lambda row: f"{row[over]:,}"),
+        ("client, ms", lambda row: _milliseconds(row["client"])),
+        ("SEAL alone", lambda row: _milliseconds(row["seal_client"])),
+        ("aggregator, all clients, ms", lambda row: _milliseconds(row["aggregator"])),
+        ("SEAL alone", lambda row: _milliseconds(row["seal_aggregator"])),
+        ("open, ms", lambda row: _milliseconds(row["open"])),
+        ("SEAL alone", lambda row: _milliseconds(row["seal_open"])),
+        (f"set-up of {_SLOTS} slots, client, ms", lambda row: _milliseconds(row["setup_client"])),
+    ]
+    for kind, columns in (("sizes", sizes), ("times", times)):
+        path = folder / f"secure-aggregation-by-{over}-{kind}.csv"
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow([title for title, _ in columns])
+            writer.writerows([text(row) for _, text in columns] for row in rows)
 
 
 def _bytes_plot() -> str:
@@ -182,7 +196,9 @@ def _clients_plot(rows: Sequence[Row]) -> str:
         f"Seconds of one sum, {_FEW_PARAMETERS:,} parameters of {_VALUE_BITS} bits",
         [
             *_times(rows, "clients"),
-            Series("set-up of two slots, a client", [(row["clients"], row["setup_client"]) for row in rows]),
+            Series(
+                f"set-up of {_SLOTS} slots, a client", [(row["clients"], row["setup_client"]) for row in rows]
+            ),
         ],
         x_label="clients on the roster, all of them there",
         y_label="seconds",

@@ -15,6 +15,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from fedstyle_secure.errors import ErrorCode
 from fedstyle_secure.secure_aggregation.client_setup import Membership
 from fedstyle_secure.secure_aggregation.packing import Layout, unpack
 from fedstyle_secure.secure_aggregation.quorum import Quorum
@@ -28,6 +29,7 @@ from tests.secure_attacks import (
     SELF,
     Coalition,
     least_p_value,
+    refused,
     signatures_of,
     take_shares,
     write_signatures,
@@ -174,6 +176,34 @@ def test_two_rounds_of_one_vector_share_nothing() -> None:
         residues.append(coalition.residue([run.sent["upload"]["cem"]], SETTINGS))
     modulus = np.uint64(2**PLAIN_BITS - 1)
     difference = [(first - second) & modulus for first, second in zip(*residues, strict=True)]
+    assert least_p_value(difference, PLAIN_BITS) > UNIFORM
+
+
+def test_a_sum_that_failed_and_a_retry_without_a_client_show_nothing_of_that_client() -> None:
+    """One share too few has arrived in slot 0; in slot 1 the same vectors are summed without cem's.
+
+    Had the first sum opened, the difference of both would be cem's vector. With the shares that the coalition
+    holds of its own it still has one too few.
+    """
+    coalition = infiltrated()
+    world, vectors = coalition.world, small_updates(NAMES)
+    uploads = world.upload(vectors, SETTINGS, round_number=0)
+    answers = world.handle("confirm", world.confirm(world.handle("upload", uploads)))
+    revealed = world.unmask({name: answers[name] for name in (*COLLUDING, "cem", "dia")})
+    assert refused(world.handle, "unmask", revealed) is ErrorCode.COHORT_INCOMPLETE
+    first, second = (Label("train", slot, MODEL, 0, slot) for slot in range(2))
+    coalition.learn(revealed.values(), coalition.survivors(first, NAMES))
+    world.aggregator.abandon_sum()
+    retry = world.sum(vectors, SETTINGS, silent={"upload": ["cem"]})
+    coalition.learn(retry.sent["unmask"].values(), coalition.survivors(second, retry.sent["upload"]))
+
+    assert all(coalition.seed(name, 0, kind) is None for name in HONEST for kind in (SELF, MASK))
+    for names in [("cem",), HONEST]:
+        assert p_value(coalition, *(uploads[name] for name in names)) > UNIFORM
+    everybody = coalition.residue([uploads[name] for name in HONEST], SETTINGS)
+    rest = coalition.residue([retry.sent["upload"][name] for name in HONEST if name != "cem"], SETTINGS)
+    modulus = np.uint64(2**PLAIN_BITS - 1)
+    difference = [(one - other) & modulus for one, other in zip(everybody, rest, strict=True)]
     assert least_p_value(difference, PLAIN_BITS) > UNIFORM
 
 

@@ -156,8 +156,8 @@ def test_a_second_upload_of_a_client_is_refused_and_the_first_one_stands(blind: 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"stage": "centre"}, "ben uploads for centre, round 1 while the others upload for train, round 1"),
-        ({"round_number": 2}, "ben uploads for train, round 2 while the others upload for train, round 1"),
+        ({"stage": "centre"}, "ben uploads for centre, round 1 while the sum is that of train, round 1"),
+        ({"round_number": 2}, "ben uploads for train, round 2 while the sum is that of train, round 1"),
         ({"model_hash": b"n" * 32}, "ben uploads for another model"),
         ({"epoch": 1}, "ben uploads for another model"),
         ({"slot": 0}, "ben uploads for another model"),
@@ -194,7 +194,7 @@ def test_an_upload_under_other_settings_is_refused_by_name() -> None:
     )
     error = refusal(blind.add, message)
     assert error.code is ErrorCode.MESSAGE_UNEXPECTED
-    assert error.message == "ben uploads under other settings than the others"
+    assert error.message == "ben uploads under other settings than those of the sum"
     blind.add(blind.uploads["ben"])
 
 

@@ -233,7 +233,7 @@ def test_a_client_signs_one_cohort_of_a_set_up(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("signers", "code"),
-    [(NAMES[1:], ErrorCode.SURVIVORS_INCONSISTENT), (NAMES[1:4], ErrorCode.SIGNATURE_INVALID)],
+    [(NAMES[2:], ErrorCode.SURVIVORS_INCONSISTENT), (NAMES[1:4], ErrorCode.SIGNATURE_INVALID)],
 )
 def test_a_client_that_was_told_of_other_sharers_than_the_rest_does_not_finish(
     world: World, signers, code: ErrorCode

@@ -28,7 +28,7 @@ from fedstyle_secure.secure_aggregation.encoding import SETTINGS_BYTES, IntegerS
 from fedstyle_secure.secure_aggregation.frames import upload_bytes
 from fedstyle_secure.secure_aggregation.keys import Identity
 from fedstyle_secure.secure_aggregation.quorum import Quorum
-from fedstyle_secure.secure_aggregation.seal_scheme import SealScheme
+from fedstyle_secure.secure_aggregation.running_sum import BlockSum
 from fedstyle_secure.secure_aggregation.sum_messages import SurvivorList, write_survivors
 from fedstyle_secure.secure_aggregation.wire import Label, MessageKind
 from tests.hostile_messages import (
@@ -420,7 +420,7 @@ def test_seal_never_sees_bytes_that_fail_the_checks(monkeypatch) -> None:
     uploads = world.upload(make_vectors(NAMES, 1), SETTINGS)
     place = {"stage": "train", "round_number": 1, "slot": 1, "model_hash": MODEL}
     world.aggregator.begin_sum(**place, settings=SETTINGS)
-    monkeypatch.setattr(SealScheme, "load", lambda *_: pytest.fail("SEAL was given a hostile message"))
+    monkeypatch.setattr(BlockSum, "add", lambda *_: pytest.fail("SEAL was given a hostile message"))
     true, rng, eve = Envelope.read(uploads["eve"]), random.Random(3), world.identities["eve"]
     for _ in range(500):
         lies = [
