@@ -155,6 +155,8 @@ class World:
 
     def set_up(self, *, epoch: int = 0, silent: Silence | None = None, lost: Silence | None = None) -> World:
         """Run a set-up with whoever is there."""
+        if epoch > self.aggregator.epoch:
+            self.aggregator.begin_setup(epoch)
         relay = _Relay(self, silent or {}, lost or {})
         present = relay.talking(dict.fromkeys(self.clients, b""), "advertise")
         directories = relay("advertise", self.advertise(present, epoch=epoch), then="share")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Protocol, final
 
 from fedstyle_secure.federation.transcript import PLATFORM, Transcript
-from fedstyle_secure.secure_aggregation.aggregator import SumAggregator
+from fedstyle_secure.secure_aggregation.aggregator import ProtocolStage, SumAggregator
 
 __all__ = ["EmbeddedTransport", "Transport"]
 
@@ -46,6 +46,8 @@ class EmbeddedTransport:
         """See `Transport.exchange`."""
         for artist, content in messages.items():
             self._transcript.record(stage=stage, sender=artist, recipient=PLATFORM, content=content)
+        if stage == ProtocolStage.ADVERTISE and self._aggregator.stage is ProtocolStage.UPLOAD:
+            self._aggregator.begin_setup(self._aggregator.epoch + 1)  # the slots of the last one are used up
         answers = self._aggregator.handle(stage, messages)
         for artist, content in answers.items():
             self._transcript.record(stage=stage, sender=PLATFORM, recipient=artist, content=content)

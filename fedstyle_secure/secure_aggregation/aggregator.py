@@ -115,6 +115,11 @@ class SumAggregator:
         return self._stage
 
     @property
+    def epoch(self) -> int:
+        """Number of the set-up that messages are awaited for, or that is in force."""
+        return self._epoch
+
+    @property
     def threshold(self) -> int:
         """How many clients each stage needs."""
         return self._session.threshold
@@ -241,7 +246,7 @@ class SumAggregator:
         network, call `receive` for each, count who is refused as silent, and then `answer`.
 
         Args:
-            stage: the present `ProtocolStage`; between sums also `advertise`, which begins the next set-up.
+            stage: the present `ProtocolStage`.
             messages: each client's bytes; who is missing has fallen silent.
 
         Returns:
@@ -251,8 +256,6 @@ class SumAggregator:
             ProtocolError: as `answer` and `receive`; also a message that another client signed than the one
                 it stands under. What came before it is taken, and may be handed in again.
         """
-        if stage == ProtocolStage.ADVERTISE and self._stage is ProtocolStage.UPLOAD and self._sum is None:
-            self.begin_setup(self._epoch + 1)
         if stage != self._stage:
             return self.answer(stage)  # which refuses
         for client, message in messages.items():

@@ -86,6 +86,8 @@ class Cohort:
 
     def set_up(self, *, epoch: int = 0) -> None:
         """Advertise, share, agree, accept: for everybody."""
+        if epoch > self.aggregator.epoch:
+            self.aggregator.begin_setup(epoch)
         keys = {name: client.advertise(epoch=epoch) for name, client in self.clients.items()}
         directories = self.aggregator.handle(ProtocolStage.ADVERTISE, keys)
         boxes = {name: client.share(directories[name]) for name, client in self.clients.items()}

@@ -38,6 +38,20 @@ __all__ = ["SIGNATURE_BYTES", "Identity", "PublicIdentity", "Roster", "spoken"]
 SIGNATURE_BYTES: Final = 64
 _LARGEST_ROSTER: Final = 1024
 _KEY_CHARACTERS: Final = len(encode_key(bytes(32)))
+_FIELD_PRIME: Final = 2**255 - 19
+# All encodings, less the sign bit, of the points of edwards25519 whose order divides 8: for such a key one
+# signature fits every message, or every eighth.
+_SMALL_ORDER: Final = frozenset(
+    {
+        0,
+        1,
+        0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826,
+        0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7,
+        _FIELD_PRIME - 1,
+        _FIELD_PRIME,
+        _FIELD_PRIME + 1,
+    }
+)
 # Whoever writes a roster chooses keys of its own, and could look for two rosters that read the same: 160 bits
 # leave 2^80 attempts.
 _SPOKEN_BYTES: Final = 20
@@ -66,6 +80,8 @@ class PublicIdentity:
             Ed25519PublicKey.from_public_bytes(self.public_key)
         except ValueError:
             raise _invalid_roster(f"the public key of {self.client_id} is not an Ed25519 key") from None
+        if int.from_bytes(self.public_key, "little") & (2**255 - 1) in _SMALL_ORDER:
+            raise _invalid_roster(f"anybody could sign under the public key of {self.client_id}")
 
     def to_line(self) -> str:
         """Name and key as one line of text, `NAME=KEY`, to hand to whoever makes the roster."""

@@ -42,6 +42,7 @@ _FEW_PARAMETERS: Final = 10_000
 _PARAMETERS: Final = (10_000, 100_000, 1_000_000, 10_000_000)
 _FEW_CLIENTS: Final = 8
 _SLOTS: Final = 2
+_MANY_CLIENTS: Final = 500
 _REPEATS: Final = 50
 
 Row = dict[str, float]
@@ -75,6 +76,7 @@ def _measure(clients: int, parameters: int) -> Row:
         minimum=colluding + 2,
         colluding=colluding,
         slots=_SLOTS,
+        warm_setup=clients < _MANY_CLIENTS,
         trusting_crowd=True,
     )
     if not cost["open"]["exact"]:

@@ -78,7 +78,7 @@ def secure_sum(
     colluding: int = 0,
     slots: int = DEFAULT_SLOTS,
     dropped: int = 0,
-    warm_up: bool = True,
+    warm_setup: bool = True,
     trusting_crowd: bool = False,
 ) -> Cost:
     """Set up a session and make one sum, with the first client and the aggregator measured.
@@ -89,10 +89,10 @@ def secure_sum(
         value_bits: bits of a value.
         minimum: the least number of clients in a sum.
         colluding: how many clients may help the aggregator.
-        slots: how many sums the set-up prepares.
+        slots: how many sums the set-up prepares, two or more.
         dropped: how many clients fall silent after the set-up.
-        warm_up: whether to make a set-up first, and then a sum of one value under the set-up that counts, so
-            that everybody's contexts are ready; needs two slots or more.
+        warm_setup: whether to make another set-up first, as there is a sum of one value before the sum
+            that counts, so that everybody's contexts are ready.
         trusting_crowd: whether the clients that are not measured skip checks of signatures.
 
     Returns:
@@ -122,13 +122,11 @@ def secure_sum(
             parties = _Parties(client, crowd, aggregator, names, silent=names[clients - dropped :])
             size = {"value_bits": value_bits, "clients": clients}
             tiny, whole = sum_settings(length=1, **size), sum_settings(length=length, **size)
-            first_use: Cost = {}
-            if warm_up:
+            if warm_setup:
                 parties.set_up(epoch=0, folder=folder / "first set-up")
             setup = parties.set_up(epoch=1, folder=folder / "set-up")
-            if warm_up:
-                first_use = parties.sum(epoch=1, slot=0, settings=tiny, folder=folder / "first sum")["stages"]
-            made_sum = parties.sum(epoch=1, slot=slots - 1, settings=whole, folder=folder / "sum")
+            first_use = parties.sum(epoch=1, slot=0, settings=tiny, folder=folder / "first sum")["stages"]
+            made_sum = parties.sum(epoch=1, slot=1, settings=whole, folder=folder / "sum")
             return {"setup": setup, "first_use": first_use, **made_sum}
 
 

@@ -71,7 +71,7 @@ class Client:
     """
 
     def __init__(self, *, name: str, **session: Any) -> None:
-        self._client, self._number = _make_client(name, **session)
+        self._client, self._number = _make_client(name, _roster(session), **session)
         self._meter = Meter()
 
     def begin(self, **place: Any) -> dict[str, Any]:
@@ -140,7 +140,8 @@ class Crowd:
     def __init__(self, *, names: list[str], trusting: bool, **session: Any) -> None:
         if trusting:
             _trust_everybody()
-        self._clients = {name: _make_client(name, **session) for name in names}
+        roster = _roster(session)  # one for all, so that what is read once for all is found again
+        self._clients = {name: _make_client(name, roster, **session) for name in names}
 
     def begin(self, **place: Any) -> dict[str, Any]:
         """As `Client.begin`."""
@@ -165,20 +166,24 @@ class Crowd:
         return sizes
 
 
+def _roster(session: dict[str, Any]) -> Roster:
+    return Roster.load(Path(session["folder"]) / "roster.json")
+
+
 def _make_client(
-    name: str, *, folder: str, session_id: str, minimum: int, colluding: int, slots: int
+    name: str, roster: Roster, *, folder: str, session_id: str, minimum: int, colluding: int, slots: int
 ) -> tuple[SumClient, int]:
     """A client, and its number.
 
     Args:
         name: its name on the roster.
+        roster: the roster.
         folder: the folder with everybody's identity (`NAME.json`) and the roster (`roster.json`).
         session_id: hex digits.
         minimum: the quorum's.
         colluding: the quorum's.
         slots: how many sums a set-up prepares.
     """
-    roster = Roster.load(Path(folder) / "roster.json")
     client = SumClient(
         identity=Identity.load(Path(folder) / f"{name}.json"),
         roster=roster,

@@ -81,7 +81,7 @@ def test_the_json_of_a_run_has_its_promised_form(policy_file, artworks, tmp_path
         }
         assert entry["cohort"] == 4
         assert entry["bytes_up_per_artist"] > 0
-        assert set(entry["seconds"]) == {"release", "protect", "aggregate", "open"}
+        assert set(entry["seconds"]) == {"release", "protect", "aggregate", "agree", "unmask", "open"}
     assert set(result["quality"]) == {"private", "without_noise", "frozen", "colour", "chance"}
     for score in result["quality"].values():
         assert set(score) == {"macro_top1", "macro_top1_se", "mrr"}

@@ -345,6 +345,41 @@ def test_a_hundred_thousand_hostile_messages_are_refused_and_leave_nothing_behin
     outcome.require(shots=100_000)
 
 
+# Clients of the roster who have no part in a sum
+
+
+def test_clients_without_a_part_in_it_are_refused_although_they_sign() -> None:
+    """eve has not shared; ben has, and has not uploaded. The quorum stands without either."""
+    names = (*NAMES, "cem", "dia")
+    world = World.of(names, slots=2)
+    advertised = world.handle("advertise", world.advertise())
+    shares = world.share({name: answer for name, answer in advertised.items() if name != "eve"})
+    deliveries = world.handle("share", shares)
+
+    def posing(message: bytes, name: str) -> bytes:
+        envelope = replace(Envelope.read(message), sender=name.encode())
+        return envelope.signed(world.identities[name])
+
+    def is_out(messages: Messages, *outsiders: str) -> None:
+        for name in outsiders:
+            code = refused(world.aggregator.receive, posing(messages["ana"], name))
+            assert code in (ErrorCode.SURVIVORS_INCONSISTENT, ErrorCode.MESSAGE_UNEXPECTED)
+
+    agreements = world.agree(deliveries)
+    is_out(agreements, "eve")
+    world.accept(world.handle("agree", agreements))
+    vectors, settings = make_vectors(names, 3), make_settings(3, cohort_cap=5)
+    uploads = world.upload({name: vectors[name] for name in ("ana", "cem", "dia")}, settings)
+    world.aggregator.receive(uploads["ana"])
+    is_out(uploads, "eve")
+    confirmations = world.confirm(world.handle("upload", uploads))
+    is_out(confirmations, "eve", "ben")
+    unmaskings = world.unmask(world.handle("confirm", confirmations))
+    is_out(unmaskings, "eve", "ben")
+    for opened in world.open(world.handle("unmask", unmaskings)).values():
+        np.testing.assert_array_equal(opened.values, exact_sum(vectors, settings, uploads))
+
+
 # Sums, whose content nobody signs
 
 

@@ -5,11 +5,15 @@ import json
 import os
 import pickle
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from fedstyle_secure.errors import ErrorCode, ProtocolError, SetupError, UsageError
+from fedstyle_secure.secure_aggregation import keys
 from fedstyle_secure.secure_aggregation.keys import Identity, PublicIdentity, Roster
 
 
@@ -197,3 +201,20 @@ def test_a_roster_in_a_missing_folder_is_an_error_by_name(tmp_path: Path) -> Non
     with pytest.raises(SetupError) as caught:
         roster_of("ana", "ben").save(tmp_path / "missing" / "roster.json")
     assert caught.value.code is ErrorCode.OUTPUT_NOT_WRITABLE
+
+
+@pytest.mark.parametrize("sign", [0, 1 << 255])
+@pytest.mark.parametrize("place", range(7))
+def test_a_key_that_anybody_can_sign_under_is_no_identity(place: int, sign: int) -> None:
+    key = (sorted(keys._SMALL_ORDER)[place] | sign).to_bytes(32, "little")
+    with pytest.raises(SetupError) as caught:
+        PublicIdentity("ana", key)
+    assert caught.value.code is ErrorCode.ROSTER_INVALID
+    forged = 0
+    for number in range(64):  # what the refusal is for: signatures without a private key
+        for point in (1, 2**255 - 20):
+            signature = point.to_bytes(32, "little") + bytes(32)
+            with suppress(InvalidSignature):
+                Ed25519PublicKey.from_public_bytes(key).verify(signature, bytes([number]))
+                forged += 1
+    assert forged

@@ -429,14 +429,17 @@ def test_a_sum_of_fewer_than_the_minimum_is_never_made() -> None:
 
 
 def test_a_list_with_too_few_of_ones_own_holders_is_refused() -> None:
-    """In a sparse graph: the list is long enough, and those who hold the client's shares are gone."""
+    """In a sparse graph: the list is long enough, and those who hold the client's shares are gone.
+
+    And the other way round: all of these are there, and too few others.
+    """
     names = [f"client {place:02}" for place in range(48)]
     world = World.of(names, quorum=Quorum(minimum=2, colluding=1), slots=1).set_up()
     coalition = Coalition(world)
     plan = coalition.directory.plan
     assert not plan.complete
     settings = make_settings(2, cohort_cap=48)
-    world.upload({name: np.zeros(2) for name in names}, settings, slot=0)
+    uploads = world.upload({name: np.zeros(2) for name in names}, settings, slot=0)
     own, label = names[7], replace(LABEL, slot=0)
     holders = [name for name in coalition.directory.holders(own) if name != own]
     strangers = [name for name in names if name not in (own, *holders)]
@@ -447,4 +450,15 @@ def test_a_list_with_too_few_of_ones_own_holders_is_refused() -> None:
             assert refused(world.clients[own].confirm, write_survivors(listed)) is code
         else:
             world.clients[own].confirm(write_survivors(listed))
+    among_friends = coalition.survivors(label, [own, *holders])
+    assert plan.threshold <= len(among_friends.clients) < world.threshold
+    assert refused(world.clients[own].confirm, write_survivors(among_friends)) is ErrorCode.COHORT_INCOMPLETE
+    total = write_sum(
+        add_up(uploads.values(), world.session, settings),
+        session=world.session,
+        settings=settings,
+        label=label,
+        contributed=among_friends.clients,
+    )
+    assert refused(world.clients[own].open, total) is ErrorCode.COHORT_INCOMPLETE
     assert not has_revealed(world, own, slot=0)

@@ -19,6 +19,7 @@ from fedstyle_secure.secure_aggregation.keys import Identity, Roster
 from fedstyle_secure.secure_aggregation.quorum import Quorum
 from fedstyle_secure.secure_aggregation.setup_messages import (
     read_advertisement,
+    read_shares,
     write_advertisement,
     write_advertisements,
     write_share_delivery,
@@ -209,25 +210,30 @@ def test_a_client_cannot_be_talked_into_a_session_of_its_own(client: str) -> Non
 
 
 def test_two_clients_who_are_shown_different_keys_notice() -> None:
-    """Both sets of keys hold what they should; a colluding client has signed two."""
+    """A colluding client has signed two sets of keys, and has shared under both: its boxes are right."""
     world = new_world()
-    ads = world.advertise()
-    second = ads | {"eli": world.make_client("eli").advertise()}
+    first = world.advertise()
+    other_eli = world.make_client("eli")
+    second = first | {"eli": other_eli.advertise()}
+    groups = {"ana": first, "ben": first, "cem": second, "dia": second}
     relay = world.aggregator._setup
-    for ad in ads.values():
+    for ad in first.values():
         relay.receive_advertisement(ad)
     relay.answer_advertise()
-    groups = {"ana": ads, "ben": ads, "cem": second, "dia": second}
+    answers = {
+        name: write_advertisements(shown, epoch=0, session=world.session) for name, shown in groups.items()
+    }
+    shares = {name: world.clients[name].share(answer) for name, answer in answers.items()}
+    of_eli = {"ana": world.clients["eli"].share(answers["ana"]), "cem": other_eli.share(answers["cem"])}
+    boxes = {name: read_shares(message, directory=relay.directory)[1] for name, message in shares.items()}
     for name, shown in groups.items():
-        answer = write_advertisements(shown, epoch=0, session=world.session)
-        relay.receive_shares(world.clients[name].share(answer))
-    # eli's boxes are some that nobody can open; that is not what matters.
-    relay._boxes["eli"] = relay._boxes["dia"] | {"dia": relay._boxes["cem"]["dia"]}
-    for name, shown in groups.items():
-        lie = write_share_delivery(relay._boxes, directory=relay.directory, recipient=name)
-        assert refused(world.clients[name].agree, lie) is ErrorCode.SIGNATURE_INVALID
+        _, from_eli = read_shares(of_eli["ana" if shown is first else "cem"], directory=relay.directory)
+        lie = write_share_delivery(boxes | {"eli": from_eli}, directory=relay.directory, recipient=name)
+        error = refusal(world.clients[name].agree, lie)
+        assert error.code is ErrorCode.SIGNATURE_INVALID
+        assert ("cem" if shown is first else "ana") in error.message
         # Those who were shown the same are too few.
-        alike = {other: relay._boxes[other] for other, seen in groups.items() if seen == shown}
+        alike = {other: boxes[other] for other, seen in groups.items() if seen is shown} | {"eli": from_eli}
         lie = write_share_delivery(alike, directory=relay.directory, recipient=name)
         assert refused(world.clients[name].agree, lie) is ErrorCode.COHORT_INCOMPLETE
     nobody_is_in(world)
