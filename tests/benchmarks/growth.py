@@ -176,31 +176,43 @@ def _write_tables(folder: Path, over: str, rows: Sequence[Row]) -> None:
 
 def _bytes_plot() -> str:
     """Bytes of the vectors alone, which the public settings decide."""
-    length, clients = 10_000_000, [2**exponent for exponent in range(1, 11)]
+    length, clients = 10_000_000, range(2, 1025)
     series = []
-    for bits in (16, 12, 8):
+    for number, bits in enumerate((16, 12)):
         settings = {n: sum_settings(length=length, value_bits=bits, clients=n) for n in clients}
         up = [(n, upload_bytes(settings[n]) / length) for n in clients]
         down = [(n, sum_bytes(settings[n], clients=n) / length) for n in clients]
-        series += [Series(f"up, {bits} bits", up), Series(f"down, {bits} bits", down)]
-    series += [
-        Series("limit up, 16 bits", [(n, 2.0) for n in clients], limit=True),
-        Series("limit down, 16 bits", [(n, _entropy_down(n, 16)) for n in clients], limit=True),
-        Series("float32 in the clear", [(n, 4.0) for n in clients], limit=True),
-    ]
+        entropy_down = [(2**power, _entropy_down(2**power, bits)) for power in range(1, 11)]
+        series += [
+            Series(f"down, {bits} bits", _corners(down), colour=2 * number),
+            Series(f"entropy of the sum, {bits} bits", entropy_down, colour=2 * number, limit=True),
+            Series(f"up, {bits} bits", _corners(up), colour=2 * number + 1),
+            Series(
+                f"entropy of values, {bits} bits",
+                [(n, bits / 8) for n in (2, 1024)],
+                colour=2 * number + 1,
+                limit=True,
+            ),
+        ]
+    series.append(Series("float32 in the clear", [(n, 4.0) for n in (2, 1024)], colour=4, limit=True))
     return line_chart(
-        "Bytes a parameter, 10 million parameters", series, x_label="clients on the roster", y_label="bytes"
+        "Bytes a parameter, long vectors", series, x_label="clients on the roster", y_label="bytes"
     )
 
 
+def _corners(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    """The points of a staircase that matter to a line through it."""
+    inner = zip(points, points[1:], points[2:], strict=False)
+    return [points[0], *(b for a, b, c in inner if not a[1] == b[1] == c[1]), points[-1]]
+
+
 def _clients_plot(rows: Sequence[Row]) -> str:
+    setup = [(row["clients"], row["setup_client"]) for row in rows]
     return line_chart(
         f"Seconds of one sum, {_FEW_PARAMETERS:,} parameters of {_VALUE_BITS} bits",
         [
             *_times(rows, "clients"),
-            Series(
-                f"set-up of {_SLOTS} slots, a client", [(row["clients"], row["setup_client"]) for row in rows]
-            ),
+            Series(f"set-up of {_SLOTS} slots, a client", setup, colour=3, dots=True),
         ],
         x_label="clients on the roster, all of them there",
         y_label="seconds",
@@ -217,13 +229,15 @@ def _parameters_plot(rows: Sequence[Row]) -> str:
 
 
 def _times(rows: Sequence[Row], over: str) -> list[Series]:
-    named = {"client": "client", "aggregator": "aggregator, all clients", "open": "open"}
-    measured = [Series(name, [(row[over], row[role]) for row in rows]) for role, name in named.items()]
-    limits = [
-        Series(f"SEAL alone: {name}", [(row[over], row[f"seal_{role}"]) for row in rows], limit=True)
-        for role, name in named.items()
-    ]
-    return [*measured, *limits]
+    series = []
+    for colour, role in enumerate(("aggregator", "client", "open")):
+        measured = [(row[over], row[role]) for row in rows]
+        limit = [(row[over], row[f"seal_{role}"]) for row in rows]
+        series += [
+            Series(role, measured, colour=colour, dots=True),
+            Series(f"{role}: SEAL alone", limit, colour=colour, limit=True),
+        ]
+    return series
 
 
 def _entropy_down(clients: float, value_bits: int) -> float:

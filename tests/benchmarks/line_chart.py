@@ -15,7 +15,7 @@ __all__ = ["Series", "line_chart"]
 _WIDTH, _HEIGHT = 760, 420
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 250, 44, 56
 # Colours that differ in lightness too, for readers who do not tell them apart by hue.
-_COLOURS = ("#1b4f9c", "#d1660a", "#2a7f3b", "#8a2b80", "#6b6b6b", "#b3892c", "#111111", "#c23b3b")
+_COLOURS = ("#1b4f9c", "#d1660a", "#2a7f3b", "#8a2b80", "#6b6b6b")
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,16 @@ class Series:
     Attributes:
         name: what stands in the legend.
         points: x and y, both above 0.
-        limit: whether it is a limit rather than a measurement: dashed, without dots.
+        colour: number of its colour; a thing and its limit have the same.
+        limit: whether it is a limit rather than a cost: dashed.
+        dots: whether its points are measurements, and shown.
     """
 
     name: str
     points: Sequence[tuple[float, float]]
+    colour: int
     limit: bool = False
+    dots: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,11 +75,12 @@ def line_chart(title: str, series: Sequence[Series], *, x_label: str, y_label: s
         "</g>",
     ]
     for number, line in enumerate(series):
-        parts += _line(line, _COLOURS[number % len(_COLOURS)], across, up, legend=_TOP + 10 + 20 * number)
+        parts += _line(line, across, up, legend=_TOP + 10 + 20 * number)
     return "\n".join([*parts, "</svg>", ""])
 
 
-def _line(line: Series, colour: str, across: _Axis, up: _Axis, *, legend: float) -> list[str]:
+def _line(line: Series, across: _Axis, up: _Axis, *, legend: float) -> list[str]:
+    colour = _COLOURS[line.colour % len(_COLOURS)]
     places = [(across.place(x), up.place(y)) for x, y in line.points]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     dashes = ' stroke-dasharray="6 4"' if line.limit else ""
@@ -86,7 +91,7 @@ def _line(line: Series, colour: str, across: _Axis, up: _Axis, *, legend: float)
         f'<polyline points="{key},{legend} {key + 26},{legend}" {stroke}/>',
         _text(key + 32, legend + 4, line.name),
     ]
-    if not line.limit:
+    if line.dots:
         parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in places]
     return parts
 
@@ -98,7 +103,7 @@ def _grid(across: _Axis, up: _Axis) -> list[str]:
         y = up.place(tick)
         parts.append(_rule(across.begin, y, across.end, y))
         parts.append(_text(across.begin - 8, y + 4, _number(tick), anchor="end"))
-    for tick in across.ticks((1, 2, 5) if across.high / across.low < 2000 else (1,)):
+    for tick in across.ticks((1, 2, 5) if across.high / across.low < 800 else (1,)):
         x = across.place(tick)
         parts.append(_rule(x, up.begin, x, up.end))
         parts.append(_text(x, up.begin + 18, _number(tick), anchor="middle"))
