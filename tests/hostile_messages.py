@@ -70,12 +70,12 @@ class Envelope:
     def signed(self, identity: Identity) -> bytes:
         """The message with a client's signature."""
         data = self.unsealed()
-        return data + identity.sign(hashlib.sha512(_BY_CLIENT + data).digest())
+        return data + identity.sign(hashlib.sha256(_BY_CLIENT + data).digest())
 
     def checked(self) -> bytes:
         """The message with an aggregator's checksum."""
         data = self.unsealed()
-        return data + hashlib.sha512(_BY_AGGREGATOR + data).digest()
+        return data + hashlib.sha256(_BY_AGGREGATOR + data).digest() + bytes(32)
 
 
 # Edits of single fields

@@ -11,12 +11,12 @@ Sizes in bytes, integers little-endian, 1+n: a length byte and that many bytes. 
 message and no optional part. Reading goes by size, structure, sender, seal, place, in this order, and only
 then is the payload handed out.
 
-Who signs. A client's message ends in its Ed25519 signature over the SHA-512 of everything before (hashed
+Who signs. A client's message ends in its Ed25519 signature over the SHA-256 of everything before (hashed
 first so that a long upload is read once). The aggregator has no identity and signs nothing: a malicious
 aggregator would sign its lies too. What it says is either a client's own signed message, relayed, or a sum,
-which masks and tags test. Its messages still name session, policy, stage, round and model, are refused
-in any other place, and end in a plain SHA-512, which catches damage on the way and nothing else. Use TLS to
-know whom you are talking to.
+which masks and tags test. Its messages still name session, policy, stage, round and model, are refused in any
+other place, and end in a plain SHA-256 and 32 zeros, which catch damage on the way and nothing else. Use TLS
+to know whom you are talking to.
 """
 
 from __future__ import annotations
@@ -278,7 +278,7 @@ def write_as_aggregator(
         _header(kind, payload, session=session, sender=AGGREGATOR, recipient=recipient, label=label),
         *payload,
     ]
-    return b"".join([*parts, _digest(_PLAIN_CONTEXT, parts)])
+    return b"".join([*parts, _checksum(parts)])
 
 
 def read_from_client(
@@ -337,7 +337,7 @@ def read_from_aggregator(
     parsed = _parse(data, payload_limit_bytes)
     if parsed.kind < MessageKind.ADVERTISEMENTS or parsed.message.sender:
         raise unexpected("a client's message stands where the aggregator's belongs")
-    if _digest(_PLAIN_CONTEXT, [memoryview(data)[:-SIGNATURE_BYTES]]) != parsed.seal:
+    if _checksum([memoryview(data)[:-SIGNATURE_BYTES]]) != parsed.seal:
         raise malformed("its checksum is wrong")
     _check_place(parsed, kinds=[kind], session=session, sender=AGGREGATOR, recipient=recipient, label=label)
     return parsed.message
@@ -393,10 +393,15 @@ def _header(
 
 
 def _digest(context: bytes, parts: Sequence[Buffer]) -> bytes:
-    digest = hashlib.sha512(context)
+    digest = hashlib.sha256(context)
     for part in parts:
         digest.update(part)
     return digest.digest()
+
+
+def _checksum(parts: Sequence[Buffer]) -> bytes:
+    # As long as a signature, so that every message has one form.
+    return _digest(_PLAIN_CONTEXT, parts).ljust(SIGNATURE_BYTES, b"\0")
 
 
 def _parse(data: bytes, payload_limit_bytes: int) -> _Parsed:

@@ -272,7 +272,9 @@ def recorded(identities) -> list[bytes]:
 
 
 def with_checksum(unsealed: bytes) -> bytes:
-    return unsealed + hashlib.sha512(b"fedstyle-secure aggregator message 1\0" + unsealed).digest()
+    return (
+        unsealed + hashlib.sha256(b"fedstyle-secure aggregator message 1\0" + unsealed).digest() + bytes(32)
+    )
 
 
 @dataclass
