@@ -21,10 +21,10 @@ from fedstyle_secure.federation.artist import Artist
 
 original = Artist.protect
 
-def noted(self, exchange, release, state):
+def noted(self, exchange, release, state, *, slot):
     with open({log!r}, "a") as log:
         log.write(f"{{self.name}} {{exchange.label}} {{hashlib.sha256(release.tobytes()).hexdigest()}}\\n")
-    return original(self, exchange, release, state)
+    return original(self, exchange, release, state, slot=slot)
 
 Artist.protect = noted
 main(sys.argv[1:])
