@@ -21,10 +21,11 @@ class ExchangeRecord:
         stage: what it was for.
         round: number of the training round, 0 for the stages that happen once.
         cohort: number of artists whose releases are in the sum.
-        bytes_up_per_artist: bytes each artist sent, the most of any.
-        bytes_down_per_artist: bytes each artist received, the most of any.
-        seconds: wall-clock seconds by step (`release`, `protect`, `aggregate`, `open`), summed over the
-            artists, who take turns in the embedded engine.
+        bytes_up_per_artist: bytes each artist sent, the most of any; a set-up that came right before is
+            counted here.
+        bytes_down_per_artist: the same of the bytes that each received.
+        seconds: wall-clock seconds by step (`release`, `protect`, `aggregate`, `agree`, `unmask`, `open`),
+            summed over the artists, who take turns in the embedded engine.
         epsilon_so_far: what has been spent after it, at the policy's delta.
     """
 

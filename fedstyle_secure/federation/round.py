@@ -25,7 +25,7 @@ from fedstyle_secure.federation.journal import Journal
 from fedstyle_secure.federation.run_plan import Exchange
 from fedstyle_secure.federation.transport import Transport
 
-__all__ = ["ExchangeOutcome", "run_exchange", "set_up_secure_sums"]
+__all__ = ["ExchangeOutcome", "SetupCost", "run_exchange", "set_up_secure_sums"]
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,29 @@ class ExchangeOutcome:
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
-def set_up_secure_sums(artists: Sequence[Artist], transport: Transport, *, epoch: int = 0) -> None:
+@dataclass(frozen=True)
+class SetupCost:
+    """Bytes of a set-up.
+
+    Attributes:
+        bytes_up: bytes that each artist sent.
+        bytes_down: bytes that each artist received.
+    """
+
+    bytes_up: Mapping[str, int]
+    bytes_down: Mapping[str, int]
+
+
+def set_up_secure_sums(artists: Sequence[Artist], transport: Transport, *, epoch: int = 0) -> SetupCost:
     """Agree on keys for the sums to come, which the aggregator relays sealed.
 
     Args:
         artists: all artists of the roster.
         transport: carries the bytes.
         epoch: number of the set-up, from 0; each has fresh keys.
+
+    Returns:
+        What it cost each artist.
 
     Raises:
         ProtocolError: somebody sent what the protocol does not allow.
@@ -67,6 +83,10 @@ def set_up_secure_sums(artists: Sequence[Artist], transport: Transport, *, epoch
     agreements = transport.exchange("agree", signed)
     for name, message in agreements.items():
         present[name].accept(message)
+    return SetupCost(
+        bytes_up=_sizes(advertisements, boxes, signed),
+        bytes_down=_sizes(directories, deliveries, agreements),
+    )
 
 
 def run_exchange(

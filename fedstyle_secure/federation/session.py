@@ -19,7 +19,12 @@ from fedstyle_secure.federation.artist import Artist
 from fedstyle_secure.federation.global_state import GlobalState
 from fedstyle_secure.federation.journal import Journal, NoJournal, Progress
 from fedstyle_secure.federation.records import ExchangeRecord
-from fedstyle_secure.federation.round import ExchangeOutcome, run_exchange, set_up_secure_sums
+from fedstyle_secure.federation.round import (
+    ExchangeOutcome,
+    SetupCost,
+    run_exchange,
+    set_up_secure_sums,
+)
 from fedstyle_secure.federation.run_plan import Exchange, RunPlan
 from fedstyle_secure.federation.transcript import Transcript
 from fedstyle_secure.federation.transport import EmbeddedTransport, Transport
@@ -94,11 +99,10 @@ def run_session(
         artists, transport = _assemble(plan, features, done, noise, transcript)
         for index, exchange in enumerate(to_do):
             epoch, slot = divmod(index, _SLOTS)
-            if slot == 0:
-                set_up_secure_sums(artists, transport, epoch=epoch)
+            setup = set_up_secure_sums(artists, transport, epoch=epoch) if slot == 0 else None
             outcome = run_exchange(exchange, artists, progress.state, transport, journal, slot=slot)
             done = (*done, exchange)
-            record = _record(exchange, outcome, epsilon_so_far=plan.epsilon_after(done))
+            record = _record(exchange, outcome, setup, epsilon_so_far=plan.epsilon_after(done))
             state = progress.state.after(exchange, outcome.total, plan, noised=noised)
             progress = Progress(state, (*progress.records, record))
             journal.commit(progress)
@@ -158,13 +162,20 @@ def _assemble(
     return artists, EmbeddedTransport(aggregator, transcript)
 
 
-def _record(exchange: Exchange, outcome: ExchangeOutcome, *, epsilon_so_far: float) -> ExchangeRecord:
+def _record(
+    exchange: Exchange, outcome: ExchangeOutcome, setup: SetupCost | None, *, epsilon_so_far: float
+) -> ExchangeRecord:
     return ExchangeRecord(
         stage=exchange.stage,
         round=exchange.round_number,
         cohort=outcome.cohort,
-        bytes_up_per_artist=max(outcome.bytes_up.values()),
-        bytes_down_per_artist=max(outcome.bytes_down.values()),
+        bytes_up_per_artist=_most(outcome.bytes_up, setup.bytes_up if setup else {}),
+        bytes_down_per_artist=_most(outcome.bytes_down, setup.bytes_down if setup else {}),
         seconds={step: round(seconds, 6) for step, seconds in outcome.seconds.items()},
         epsilon_so_far=epsilon_so_far,
     )
+
+
+def _most(exchange: Mapping[str, int], setup: Mapping[str, int]) -> int:
+    """The most that an artist's messages come to, with the set-up that came right before if there was one."""
+    return max(size + setup.get(name, 0) for name, size in exchange.items())

@@ -20,7 +20,7 @@ from typing import final
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from jaxtyping import Float, Int64, UInt32
+from jaxtyping import Float, Int, UInt32
 
 from fedstyle_secure.errors import ErrorCode, UsageError
 from fedstyle_secure.secure_aggregation.vectors import ClippedUpdate, EncodedUpdate
@@ -112,11 +112,12 @@ class IntegerSum:
     """An opened sum: exact integers.
 
     Attributes:
-        values: sum of the clients' encoded values, position by position.
+        values: sum of the clients' encoded values, position by position; 32-bit integers if all possible
+            sums fit, else 64-bit ones.
         clients: number of clients in the sum.
     """
 
-    values: Int64[np.ndarray, " values"] = field(repr=False)
+    values: Int[np.ndarray, " values"] = field(repr=False)
     clients: int
 
 

@@ -106,7 +106,8 @@ class Protector:
             ProtocolError: the sum does not add up.
         """
         layout, tags = Layout.of(settings), self._tags(settings, label)
-        opened = np.empty(settings.length, np.int64)
+        largest = len(survivors) * settings.largest_encoded
+        opened = np.empty(settings.length, np.int32 if largest < 2**31 else np.int64)
         for block, sealed in frame.blocks():
             words = self._key_holder(layout).decrypt(sealed)
             values, tag_words = unpack(words, layout=layout, block=block, clients=len(survivors))

@@ -290,3 +290,13 @@ def test_every_release_carries_the_planned_noise(policy, features, stage):
     planned = plan.budget.noise_multiplier(stage) * 0.5
     assert noise.std() == pytest.approx(planned, rel=0.15)
     assert abs(noise.mean()) < 6 * planned / np.sqrt(noise.size)
+
+
+def test_the_records_count_every_byte_that_travelled(policy, features, monkeypatch):
+    monkeypatch.setattr(session_module, "_SLOTS", 2)  # so that there are set-ups in between
+    works = features()
+    result = run_session(plan_for(policy(), works), works)
+    for count, recorded in (("bytes_up", "bytes_up_per_artist"), ("bytes_down", "bytes_down_per_artist")):
+        travelled = [getattr(result.transcript, count)(name) for name in works]
+        total = sum(getattr(record, recorded) for record in result.records)
+        assert max(travelled) <= total <= max(travelled) + len(result.records) * 64
