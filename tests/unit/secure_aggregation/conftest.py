@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fedstyle_secure.secure_aggregation.encoding import SumSettings
+from tests.lying_sums import Attack, make_attack
 from tests.secure_sums import MODEL, World, make_settings, make_vectors, make_world
 
 
@@ -49,3 +50,9 @@ def vectors() -> Callable[..., dict[str, np.ndarray]]:
 def model_hash() -> bytes:
     """The model hash that uploads of `World.upload` carry."""
     return MODEL
+
+
+@pytest.fixture
+def attack() -> Attack:
+    """A sum that awaits its answer, and an aggregator that lies about it."""
+    return make_attack()

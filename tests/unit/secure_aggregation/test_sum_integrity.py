@@ -7,9 +7,7 @@ fit its lie, and writes rightly formed messages. `test_malicious_aggregator` has
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -18,93 +16,26 @@ from fedstyle_secure.errors import ErrorCode, ProtocolError
 from fedstyle_secure.secure_aggregation.coefficients import add, restore, scale_up
 from fedstyle_secure.secure_aggregation.encryption import BfvKey, KeyHolder, SealedSum
 from fedstyle_secure.secure_aggregation.frames import write_sum_block, write_sum_head, write_upload_block
-from fedstyle_secure.secure_aggregation.packing import TAG_LIMB_BITS, TAG_WORDS, Layout, unpack
+from fedstyle_secure.secure_aggregation.packing import TAG_LIMB_BITS, TAG_WORDS, unpack
 from fedstyle_secure.secure_aggregation.parameters import COEFFICIENT_MODULUS
 from fedstyle_secure.secure_aggregation.tags import TAG_PRIME, LinearTags
 from fedstyle_secure.secure_aggregation.vectors import MaskedUpdate
 from fedstyle_secure.secure_aggregation.wire import Label, MessageKind, write_as_aggregator, write_as_client
+from tests.lying_sums import (
+    EARLIER,
+    LAYOUT,
+    LENGTH,
+    NAMES,
+    OTHERS,
+    PLAIN_BITS,
+    ROUND,
+    SETTINGS,
+    Attack,
+    Sealed,
+    negative_vectors,
+)
 from tests.secure_attacks import Coalition, add_up, refused, write_sum
-from tests.secure_sums import MODEL, Messages, World, exact_sum, make_settings
-
-NAMES = ("ana", "ben", "cem", "dia")
-LENGTH = 2 * 8186 + 4096
-"""Two full ciphertexts, and one that is not full in a block of its own."""
-SETTINGS = make_settings(LENGTH, value_bits=15, cohort_cap=4)
-LAYOUT = Layout.of(SETTINGS)
-PLAIN_BITS = LAYOUT.parameters.plain_bits
-ROUND = Label("train", 2, MODEL, 0, 2)
-EARLIER = Label("train", 1, MODEL, 0, 1)
-
-Sealed = list[SealedSum]
-
-
-@dataclass
-class Attack:
-    """A session in which one sum is done and another one awaits its answer, and an aggregator that lies.
-
-    Attributes:
-        world: the session.
-        coalition: what the aggregator knows; no client helps it.
-        vectors: everybody's vectors of the second sum, all of them below 0, so that twice an honest sum still
-            has values that an honest sum could have.
-        earlier: uploads of the first sum.
-        uploads: uploads of the second.
-    """
-
-    world: World
-    coalition: Coalition
-    vectors: dict[str, np.ndarray]
-    earlier: Messages
-    uploads: Messages
-
-    def total(self, names: Iterable[str] = NAMES, *, label: Label = ROUND) -> Sealed:
-        """A sum of uploads, each as often as it is named, less every mask that the aggregator knows."""
-        uploads = self.uploads if label == ROUND else self.earlier
-        chosen = list(names)
-        masks = [mask for name in chosen for mask in self.coalition.known_masks(name, label, SETTINGS)]
-        return add_up([uploads[name] for name in chosen], self.world.session, SETTINGS, masks=masks)
-
-    def message(self, sealed: Sealed, *, contributed: Sequence[str] = NAMES, label: Label = ROUND) -> bytes:
-        return write_sum(
-            sealed, session=self.world.session, settings=SETTINGS, label=label, contributed=contributed
-        )
-
-    def everybody_refuses(self, message: bytes, names: Iterable[str] = NAMES) -> ErrorCode:
-        """The code with which each client refuses."""
-        (code,) = {refused(self.world.clients[name].open, message) for name in names}
-        return code
-
-    @contextmanager
-    def tried(self) -> Iterator[None]:
-        """Give everybody its keys back afterwards, as if it had been another session."""
-        clients = self.world.clients.values()
-        kept = [(client._membership, client._protector, dict(client._pending)) for client in clients]
-        yield
-        for client, keys in zip(clients, kept, strict=True):
-            client._membership, client._protector, client._pending = keys
-
-    def everybody_opens(self, message: bytes) -> None:
-        """Every client opens the exact sum."""
-        expected = exact_sum(self.vectors, SETTINGS)
-        for client in self.world.clients.values():
-            np.testing.assert_array_equal(client.open(message).values, expected)
-
-
-def negative_vectors(seed: int) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    return {name: rng.uniform(-1, -0.6, LENGTH) for name in NAMES}
-
-
-@pytest.fixture
-def attack() -> Attack:
-    world = World.of(NAMES, slots=4).set_up()
-    coalition = Coalition(world)
-    earlier = world.sum(negative_vectors(1), SETTINGS, round_number=1)
-    vectors = negative_vectors(2)
-    run = world.sum(vectors, SETTINGS, round_number=2, silent={"open": NAMES})
-    coalition.learn(earlier.sent["unmask"].values(), coalition.survivors(EARLIER, NAMES))
-    coalition.learn(run.sent["unmask"].values(), coalition.survivors(ROUND, NAMES))
-    return Attack(world, coalition, vectors, earlier.sent["upload"], run.sent["upload"])
+from tests.secure_sums import MODEL, World, exact_sum, make_settings
 
 
 def test_the_honest_sum_opens(attack: Attack) -> None:
@@ -161,7 +92,6 @@ def nothing() -> Sealed:
     return [SealedSum(np.zeros(s, np.uint64), np.zeros((s[0], 4096), np.uint64)) for s in shapes]
 
 
-OTHERS = ("ana", "cem", "dia")
 REPLACEMENTS: dict[str, Callable[[Attack], Sealed]] = {
     "one dropped": lambda a: a.total(OTHERS),
     "all but one dropped": lambda a: a.total(["ana"]),
@@ -342,88 +272,6 @@ def test_another_second_polynomial_is_refused(attack: Attack) -> None:
     full, rest = attack.total()
     other = [full, SealedSum(rest.c0, full.c1[:1])]
     assert attack.everybody_refuses(attack.message(other)) is ErrorCode.SUM_MISMATCH
-
-
-# What a refusal costs
-
-
-def the_keys_are_gone(attack: Attack) -> None:
-    """Nobody opens or uploads anything under the set-up; a new one works."""
-    assert attack.everybody_refuses(attack.message(attack.total())) is ErrorCode.NO_DECRYPTION_KEY
-    for name, vector in attack.vectors.items():
-        code = refused(lambda only: attack.world.upload(only, SETTINGS, round_number=3), {name: vector})
-        assert code is ErrorCode.STAGE_OUT_OF_ORDER
-    attack.world.set_up(epoch=1)
-    assert attack.everybody_refuses(attack.message(attack.total())) is ErrorCode.MESSAGE_REPLAYED
-    run = attack.world.sum(attack.vectors, SETTINGS, round_number=3)
-    np.testing.assert_array_equal(run.total.values, exact_sum(attack.vectors, SETTINGS))
-
-
-def test_a_sum_that_does_not_add_up_costs_the_set_up(attack: Attack) -> None:
-    """One answer to a tampered ciphertext tells a little about the key; a second one is never given."""
-    assert attack.everybody_refuses(attack.message(attack.total(["ana"]))) is ErrorCode.SUM_MISMATCH
-    the_keys_are_gone(attack)
-
-
-def test_a_damaged_block_does_not_buy_a_second_answer(attack: Attack) -> None:
-    """A right first block and an impossible second one: the first has been decrypted."""
-    total = attack.total()
-    total[1].c0[0, 0] = 2**LAYOUT.parameters.c0_bits - 1
-    assert attack.everybody_refuses(attack.message(total)) is ErrorCode.MESSAGE_MALFORMED
-    the_keys_are_gone(attack)
-
-
-@pytest.mark.parametrize("failure", [RuntimeError, MemoryError, KeyboardInterrupt])
-def test_nothing_that_ends_a_decryption_buys_a_second_answer(attack: Attack, monkeypatch, failure) -> None:
-    """Not only what the protocol foresees: an aggregator may find what this code does not."""
-
-    def fail(*_: object, **__: object) -> None:
-        raise failure
-
-    with monkeypatch.context() as patch:
-        patch.setattr(LinearTags, "require", fail)
-        for client in attack.world.clients.values():
-            with pytest.raises(failure):
-                client.open(attack.message(attack.total()))
-    the_keys_are_gone(attack)
-
-
-def test_all_sums_of_a_set_up_lose_their_keys_together(attack: Attack) -> None:
-    """A sum that is awaited meanwhile is not opened either, nor unmasked; one of another set-up is."""
-    world = attack.world
-    listed = world.handle("upload", world.upload(attack.vectors, SETTINGS, round_number=3))
-    signed = world.handle("confirm", world.confirm(listed))
-    assert attack.everybody_refuses(attack.message(attack.total(["ana"]))) is ErrorCode.SUM_MISMATCH
-    for client in world.clients.values():
-        assert refused(client.unmask, signed["ana"]) is ErrorCode.MESSAGE_REPLAYED
-        assert refused(client.confirm, listed["ana"]) is ErrorCode.MESSAGE_REPLAYED
-    world.aggregator.abandon_sum()
-    world.set_up(epoch=1)
-    run = world.sum(attack.vectors, SETTINGS, round_number=4, slot=0)
-    np.testing.assert_array_equal(run.total.values, exact_sum(attack.vectors, SETTINGS))
-
-
-def test_an_awaited_sum_survives_a_new_set_up_and_its_failure(attack: Attack) -> None:
-    """The sum of the old set-up stays open while one of the new set-up turns out to be a lie."""
-    world = attack.world.set_up(epoch=1)
-    world.sum(attack.vectors, SETTINGS, round_number=3, silent={"open": NAMES})
-    lie = attack.message(attack.total(["ana"]), label=Label("train", 3, MODEL, 1, 3))
-    assert attack.everybody_refuses(lie) is ErrorCode.SUM_MISMATCH
-    attack.everybody_opens(attack.message(attack.total()))
-
-
-def test_refusals_that_need_no_key_leave_the_sum_awaited(attack: Attack) -> None:
-    left_out = attack.message(attack.total(), contributed=OTHERS)
-    assert attack.everybody_refuses(left_out, OTHERS) is ErrorCode.SURVIVORS_INCONSISTENT
-    assert attack.everybody_refuses(b"nonsense") is ErrorCode.MESSAGE_MALFORMED
-    attack.everybody_opens(attack.message(attack.total()))
-
-
-def test_a_sum_is_opened_once(attack: Attack) -> None:
-    message = attack.message(attack.total())
-    attack.everybody_opens(message)
-    assert attack.everybody_refuses(message) is ErrorCode.MESSAGE_REPLAYED
-    assert attack.everybody_refuses(attack.message(attack.total(["ana"]))) is ErrorCode.MESSAGE_REPLAYED
 
 
 # Who is said to be in the sum
